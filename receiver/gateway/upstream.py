@@ -8,16 +8,11 @@
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import functools
-import json
-import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
-
-import httpcore2
 
 from archiver.fetch.proxy import Proxy
 from archiver.fetch.urls import vet_own
@@ -30,10 +25,16 @@ from receiver.gateway.exchange import (
     AnswerUndecodable,
     GatewayAnswer,
     GatewayRequest,
-    NoAnswer,
-    NotReached,
     Source,
     Upstream,
+)
+from receiver.gateway.received import (
+    announced,
+    passed_on,
+    read_at_most,
+    require_whole_json,
+    rest_of,
+    translated,
 )
 
 CONNECT_SECONDS = 3.0
@@ -42,25 +43,11 @@ SEND_BYTES_PER_SECOND_MIN = 64 * 1024
 QUERY_SECONDS = 10.0
 CREATE_SECONDS = 120.0
 """The API looks at the images of a create before it answers."""
-REST_SECONDS_MAX = 600.0
-"""The limit for the rest of an answer that is passed on while it arrives."""
 BUFFERED_BYTES_MAX = 1024 * 1024
-JUDGED_BYTES_MAX = 256 * 1024
-"""A JSON answer of more is not read to see whether it is whole: its framing has to say so."""
 DECODE_SECONDS_MAX = 10.0
 
 _GO_ON = frozenset({b"content-type", b"accept", b"user-agent"})
-_COME_BACK = frozenset({b"content-type", b"retry-after", b"request_id", b"request-id", b"x-request-id"})
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_STATUSES: Final = range(200, 600)
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_NOT_SENT = (
-    httpcore2.ConnectError,
-    httpcore2.ConnectTimeout,
-    httpcore2.ProxyError,
-    httpcore2.LocalProtocolError,
-)
-"""Exceptions after which no request was sent."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -143,7 +130,7 @@ class KlingUpstream:
     ) -> GatewayAnswer:
         bytes_count = request.body.bytes_count if body is None else len(body)
         loop = asyncio.get_running_loop()
-        with _translated():
+        with translated():
             async with asyncio.timeout(None) as limit:
 
                 def sent() -> None:
@@ -168,18 +155,18 @@ class KlingUpstream:
         encoding = answer.header(b"content-encoding")
         if is_encoded(encoding):
             buffered_bytes_max = DECODED_BYTES_MAX
-        headers = _passed_on(answer)
+        headers = passed_on(answer)
         pieces = answer.pieces()
-        whole, begun = await _read_at_most(pieces, buffered_bytes_max)
+        whole, begun = await read_at_most(pieces, buffered_bytes_max)
         if whole:
             await answer.close()
             content = await self._decoded(begun, encoding)
-            _require_whole_json(content, answer)
+            require_whole_json(content, answer)
             return GatewayAnswer(answer.status, headers, content, Source.KLING)
         if is_encoded(encoding):
             raise AnswerUndecodable("an encoded answer is too large")
-        rest = _rest(answer, begun, pieces)
-        return GatewayAnswer(answer.status, headers, rest, Source.KLING, _announced(answer))
+        rest = rest_of(answer, begun, pieces)
+        return GatewayAnswer(answer.status, headers, rest, Source.KLING, announced(answer))
 
     async def _decoded(self, content: bytes, encoding: str) -> bytes:
         if not is_encoded(encoding) or not content:
@@ -233,16 +220,6 @@ class _Api:
         await self._connections.close()
 
 
-def _passed_on(answer: ApiAnswer) -> list[tuple[bytes, bytes]]:
-    """Without a header that no server could send on: the client can do without it, but not without the answer. Raises
-    AnswerUndecodable for such a status."""
-    if answer.status not in _STATUSES:
-        raise AnswerUndecodable("its status is none of HTTP")
-    return [
-        (name, value) for name, value in answer.headers if name in _COME_BACK and not _CONTROL.search(value)
-    ]
-
-
 async def _content(
     request: GatewayRequest, body: bytes | None, sent: Callable[[], None]
 ) -> AsyncIterator[bytes]:
@@ -254,67 +231,6 @@ async def _content(
                 yield chunk
     finally:  # also where Kling answers before it has read all
         sent()
-
-
-async def _read_at_most(pieces: AsyncIterator[bytes], bytes_max: int) -> tuple[bool, bytes]:
-    """(whether that is all, what was read)"""
-    begun = bytearray()
-    async for piece in pieces:
-        begun += piece
-        if len(begun) > bytes_max:
-            return False, bytes(begun)
-    return True, bytes(begun)
-
-
-async def _rest(answer: ApiAnswer, begun: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """What was read of an answer, then what follows as it comes."""
-    loop = asyncio.get_running_loop()
-    ends_at = loop.time() + REST_SECONDS_MAX
-    try:
-        yield begun
-        while True:
-            with _translated():
-                async with asyncio.timeout_at(min(ends_at, loop.time() + QUERY_SECONDS)):
-                    piece = await anext(pieces, None)
-            if piece is None:
-                return
-            yield piece
-    finally:
-        await answer.close()
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Exceptions of the HTTP client → ours. Not chained: they hold the request with its credentials."""
-    try:
-        yield
-    except _NOT_SENT as error:
-        raise NotReached(type(error).__name__) from None
-    except TimeoutError:
-        raise NoAnswer("it took too long") from None
-    except (httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError, OSError) as error:
-        raise NoAnswer(type(error).__name__) from None
-
-
-def _require_whole_json(content: bytes, answer: ApiAnswer) -> None:
-    """Raises NoAnswer for half a JSON text: a proxy may have framed what it got as if it were all.
-
-    What is broken inside of it, as a message that is cut inside an emoji, is no reason: the answer is whole.
-    """
-    if len(content) > JUDGED_BYTES_MAX or content[:1] not in {b"{", b"["}:
-        return
-    if "json" not in answer.header(b"content-type").lower():
-        return
-    with contextlib.suppress(RecursionError):
-        try:
-            json.loads(content.decode(errors="replace"), strict=False, parse_int=str)
-        except ValueError:
-            raise NoAnswer("the answer is half a JSON text") from None
-
-
-def _announced(answer: ApiAnswer) -> int | None:
-    written = answer.header(b"content-length")
-    return int(written) if written.isdigit() else None
 
 
 def changes_nothing(request: GatewayRequest) -> bool:

@@ -57,7 +57,7 @@ OWNERS = {
     "botocore": STORE,
     "httpcore2": (
         r"archiver/(fetch|webhooks)/.*|archiver/store/(inspected_streams|object_(bodies|streams)|(socket|tls)_streams)\.py"
-        r"|receiver/gateway/(api_streams|connections|upstream)\.py"
+        r"|receiver/gateway/(api_streams|connections|received|upstream)\.py"
     ),
     "httptools": r"receiver/server/.*",
     "httpx2": r"archiver/kling/.*",
