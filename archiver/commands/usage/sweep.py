@@ -20,8 +20,8 @@ def sweep(
     """Find tasks whose callbacks are missing.
 
     Reads the newest list pages of every family in KLING_FAMILIES, or all pages if the daily full sweep is due. With
-    an API Key it also reads /tasks (and /solutions, if KLING_FAMILIES names one), of the last hours or 30 days. The
-    tasks that it finds go into the ledger, and kling-receiver brings them into the bucket. If a daemon runs, the
+    an API Key it also reads the last hours, or all 31 days, of /tasks, and of /solutions if KLING_FAMILIES names one.
+    The tasks that it finds go into the ledger, and kling-receiver brings them into the bucket. If a daemon runs, the
     daemon does the sweep or the count, within its query rate, and this command shows its progress.
 
     \b
