@@ -39,6 +39,7 @@ def build_account(
     return Account(
         name=settings.account,
         families=settings.families,
+        ignored_families=settings.ignored_families,
         client=build_client(settings, metrics, stop=stop, now=now),
         limits=TransferLimits(
             image_bytes_max=settings.asset_bytes_max, video_bytes_max=settings.video_bytes_max

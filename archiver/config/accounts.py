@@ -33,7 +33,14 @@ OWN: Final = (
     "s3_prefix",
 )
 """Settings that belong to one account."""
-SHARED: Final = ("base_url", "families", "signature", "query_rate_per_second", "public_url")
+SHARED: Final = (
+    "base_url",
+    "families",
+    "ignored_families",
+    "signature",
+    "query_rate_per_second",
+    "public_url",
+)
 """Settings that may be inside a table or outside."""
 KEYS: Final = (*ALIASES, *OWN[2:], *SHARED)
 """What a table may contain; for secrets also `<key>_file`."""

@@ -64,6 +64,12 @@ class Declarations(BaseModel):
         expects="a comma-separated list of families",
         shown="images/generations,images/editing/expand,images/multi-image2image,images/omni-image",
     )
+    ignored_families: Annotated[tuple[str, ...], BeforeValidator(values.families)] = _setting(
+        (),
+        "The families whose results you do not want: their tasks that no sweep finds are no problem. A comma list, or "
+        "`all`.",
+        expects="a comma-separated list of families",
+    )
     callback_token: Annotated[tuple[SecretStr, ...], BeforeValidator(values.callback_tokens)] = _setting(
         (),
         "The secret part of the callback URL. The daemon does not start without it. A comma list during rotation.",

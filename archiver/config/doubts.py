@@ -9,7 +9,7 @@ import ipaddress
 import itertools
 import re
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pydantic import SecretStr
 
@@ -72,16 +72,18 @@ def _label(name: str, account: Settings, settings: Settings) -> str:
 def _of_account(account: Settings, settings: Settings) -> Iterator[Problem]:
     name = account.name if settings.several else None
     for message, what_to_do in itertools.chain(
-        _unknown_families(account, _label("families", account, settings)),
+        _unknown_families(account.families, _label("families", account, settings)),
+        _unknown_families(account.ignored_families, _label("ignored_families", account, settings)),
         _unreadable_families(account, _label("families", account, settings)),
+        _ignored_families(account, _label("ignored_families", account, settings)),
         _public_url(account.public_url, _label("public_url", account, settings)),
         _example_tokens(account, _label("callback_token", account, settings)),
     ):
         yield _problem(message, what_to_do, account=name)
 
 
-def _unknown_families(account: Settings, label: str) -> Iterator[tuple[str, str]]:
-    for family in account.families:
+def _unknown_families(families: Iterable[str], label: str) -> Iterator[tuple[str, str]]:
+    for family in families:
         if family not in FAMILIES:
             near = similar(family)
             guess = f"Did you mean {near}? " if near else ""
@@ -98,6 +100,15 @@ def _unreadable_families(account: Settings, label: str) -> Iterator[tuple[str, s
         yield (
             f"{label} names {', '.join(unreadable)}, which can be read with an API Key only",
             "Set KLING_API_KEY instead of the pair of keys, or take them out.",
+        )
+
+
+def _ignored_families(account: Settings, label: str) -> Iterator[tuple[str, str]]:
+    both = [family for family in account.ignored_families if family in account.families]
+    if both and not set(account.ignored_families).issuperset(FAMILIES):
+        yield (
+            f"{label} names {', '.join(both)}, which KLING_FAMILIES names too: they are swept",
+            "Take them out of one of the two.",
         )
 
 

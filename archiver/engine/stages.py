@@ -26,7 +26,7 @@ from archiver.model import DAY_MS, Stage
 from archiver.record import Recorder
 from archiver.store import Store
 from archiver.sweep.stage import Sweeper
-from archiver.sweep.unswept import UnsweptFamilies
+from archiver.sweep.unswept import UnsweptFamilies, unswept
 from archiver.verify.availability import Availability
 from archiver.verify.lists import FamilyLists
 from archiver.verify.matching import ListMatcher
@@ -64,6 +64,8 @@ class Account:
     """What each of its keys in the bucket begins with."""
     former_names: tuple[str, ...] = ()
     """Manifests that bear one of these are its own."""
+    ignored_families: tuple[str, ...] = ()
+    """The operator does not want their results."""
     full_sweep_interval_ms: int = DAY_MS
 
 
@@ -174,7 +176,7 @@ def build_stages(
         ),
         unswept=UnsweptFamilies(
             account.name,
-            account.families,
+            unswept(account.families, ignored=account.ignored_families),
             client=account.client,
             ledger=ledger,
             now=shared.clock.now_ms,

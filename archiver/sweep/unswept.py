@@ -1,5 +1,5 @@
-"""Finds tasks of an account that nothing would archive: of families that KLING_FAMILIES leaves out, and that no
-callback, registration or gateway has named.
+"""Finds tasks of an account that nothing would archive: of families that KLING_FAMILIES leaves out (and
+KLING_IGNORED_FAMILIES does not name), and that no callback, registration or gateway has named.
 
 It asks for one page of each such list a day, when no sweep is due, so it costs about as many queries a day as there are
 families. A list that cannot be read shows nothing: the account may not use that family.
@@ -27,13 +27,14 @@ NAMED_MS_MAX = 3_600_000
 REASON = "family_not_swept"
 WHAT_TO_DO = (
     "They are archived only if a callback, a registration or the gateway names them. Add their families to "
-    "KLING_FAMILIES, or set it to all."
+    "KLING_FAMILIES, or set it to all. If you do not want their results, name them in KLING_IGNORED_FAMILIES."
 )
 
 
-def unswept(families: Sequence[str]) -> list[str]:
-    """The families with a list of their own that these leave out."""
-    return [name for name in FAMILIES if name not in families and collection_of(name) is None]
+def unswept(families: Sequence[str], *, ignored: Sequence[str] = ()) -> list[str]:
+    """The families with a list of their own that are neither swept nor ignored on purpose."""
+    named = {*families, *ignored}
+    return [name for name in FAMILIES if name not in named and collection_of(name) is None]
 
 
 class UnsweptFamilies:
@@ -42,16 +43,16 @@ class UnsweptFamilies:
     def __init__(
         self,
         account: str,
-        families: Sequence[str],
+        unswept: Sequence[str],
         *,
         client: KlingClient,
         ledger: Ledger,
         now: Callable[[], int] = unix_ms,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`families` are swept; `now` gives Unix ms."""
+        """`unswept` are the families to look at; `now` gives Unix ms."""
         self._account = account
-        self._unswept = unswept(families)
+        self._unswept = list(unswept)
         self._client = client
         self._ledger = ledger
         self._now = now

@@ -121,7 +121,7 @@ def not_swept(account: Account, *, ends_at: float) -> Iterator[Finding]:
 
     A list that cannot be read is not reported: the settings do not ask for that family.
     """
-    others = unswept(account.families)
+    others = unswept(account.families, ignored=account.ignored_families)
     oldest = unix_ms() - RETENTION_MS
     used = []
     for looked_at, family in enumerate(others):

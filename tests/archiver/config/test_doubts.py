@@ -95,6 +95,16 @@ def test_families_of_the_new_standard_need_an_api_key_unless_all_are_named() -> 
     assert said(**pair, FAMILIES="all") == []
 
 
+def test_an_ignored_family_that_is_swept_or_does_not_exist_is_a_problem() -> None:
+    (both,) = said(FAMILIES="images/generations", IGNORED_FAMILIES="images/generations,videos/lip-sync")
+    (unknown,) = said(IGNORED_FAMILIES="videos/no-such")
+    assert both.startswith("KLING_IGNORED_FAMILIES names images/generations, which KLING_FAMILIES names too")
+    assert unknown.startswith(
+        "KLING_IGNORED_FAMILIES names videos/no-such, a family that this version does not"
+    )
+    assert said(IGNORED_FAMILIES="all") == []
+
+
 def test_a_value_that_the_daemon_corrects_or_that_is_a_matter_of_taste_is_only_logged() -> None:
     settings = Settings.load(
         ENOUGH

@@ -44,6 +44,7 @@ def test_the_table_has_a_row_for_every_setting_of_the_contract_with_default_and_
         "KLING_ACCOUNT",
         "KLING_ACCOUNT_FORMER_NAMES",
         "KLING_FAMILIES",
+        "KLING_IGNORED_FAMILIES",
         "KLING_CALLBACK_TOKEN",
         "KLING_SIGNING_SECRET",
         "KLING_SIGNATURE",

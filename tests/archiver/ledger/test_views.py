@@ -48,6 +48,7 @@ def test_show_tells_of_a_task_in_the_agreed_shape(desk: Desk) -> None:
         "state": "succeeded",
         "reason": "store_error",
         "message": "500",
+        "what_to_do": StoreError.what_to_do,
         "attempts": 1,
         "due_at": "2026-09-21T14:13:21.500Z",
         "created_at": "2026-09-21T14:13:20.000Z",

@@ -88,6 +88,11 @@ def test_what_is_swept_and_what_has_no_list_of_its_own_is_not_asked_for() -> Non
     assert all(collection_of(name) is None for name in unswept([]))
 
 
+def test_families_that_the_operator_ignores_are_not_looked_at() -> None:
+    assert OTHER not in unswept(["images/generations"], ignored=[OTHER])
+    assert unswept([], ignored=list(FAMILIES)) == []
+
+
 def test_a_family_that_the_account_may_not_use_is_passed_over(engine: Engine, loop: SweepLoop) -> None:
     first, *_ = unswept(engine.stages.account.families)
     engine.sim.fault("list", faults.ErrorCode(403, 1103), match=first)
