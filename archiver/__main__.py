@@ -49,8 +49,11 @@ def _program(
 ) -> None:
     """Watch and operate kling-receiver, on the same ledger.
 
-    Settings come from KLING_… environment variables or from the TOML file that KLING_CONFIG names;
-    deploy/settings.md lists them.
+    Settings come from KLING_… environment variables or from the TOML file that KLING_CONFIG names.
+
+    \b
+    All settings:
+      kling-archiver deploy show settings.md
 
     \b
     Exit status:

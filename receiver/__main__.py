@@ -13,16 +13,18 @@ USAGE = """\
 usage: kling-receiver [--check] [--edge-only | --gateway-only] [--help] [--version]
 
 Receives Kling's callbacks, verifies each task with the API and saves its files in your S3 bucket. Settings come
-from KLING_… environment variables, or from the TOML file that KLING_CONFIG names. deploy/settings.md lists them all.
+from KLING_… environment variables, or from the TOML file that KLING_CONFIG names. To read about all of them:
+kling-archiver deploy show settings.md
 
-  --check       check API, bucket, ledger, spool and clock as the daemon does when it starts, print the findings and
-                end: 0 all is well, 1 a check has failed, 2 wrong settings. Writes nothing
-  --edge-only   only receive callbacks; `kling-archiver work` does the rest on the same ledger, any number of each.
-                Needs a ledger in PostgreSQL and a callback token, and no credentials of Kling or the bucket
-  --gateway-only  only answer Kling's own paths and links, as KLING_GATEWAY=on does in a whole daemon. Needs a ledger in
-                PostgreSQL, Kling's credentials, the bucket, KLING_LINK_SECRET and KLING_PUBLIC_URL
-  --help        print this text
-  --version     print the version
+  --check         check API, bucket, ledger, spool and clock as the daemon does when it starts, print the findings and
+                  end: 0 all is well, 1 a check has failed, 2 wrong settings. Writes nothing
+  --edge-only     only receive callbacks; `kling-archiver work` does the rest on the same ledger, any number of each.
+                  Needs a ledger in PostgreSQL and a callback token, and no credentials of Kling or the bucket
+  --gateway-only  only answer Kling's own paths and links, as KLING_GATEWAY=on does in a whole daemon. Needs a ledger
+                  in PostgreSQL, Kling's credentials, the bucket and its credentials, KLING_CALLBACK_TOKEN,
+                  KLING_LINK_SECRET and KLING_PUBLIC_URL
+  --help          print this text
+  --version       print the version
 
 example:
   KLING_ACCESS_KEY=… KLING_SECRET_KEY=… KLING_S3_BUCKET=my-results KLING_CALLBACK_TOKEN=… kling-receiver

@@ -24,7 +24,7 @@ COPYING, RESTORING = (
         for block in re.findall(r"(?ms)^```sh\n(.*?)^```", part)
         for way in re.findall(r"(?m)^# (systemd|Compose|Kubernetes|PostgreSQL)\b", block)
     }
-    for part in BACKUP.split("To restore a copy:")
+    for part in BACKUP.split("\n### Restore a copy\n")
 )
 FOLDER = f"/var/lib/private/{UNITS[0].values('StateDirectory')[0]}"
 """Where DynamicUser= has the state folder."""

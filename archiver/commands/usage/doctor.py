@@ -19,8 +19,8 @@ def doctor(
     it, and the machine itself. Each check is ok, warning or failed, with what to do. All of it ends within a minute,
     with or without a daemon.
 
-    Puts one small object, always the same, at <prefix>kling-archiver/doctor.txt, leaves it there, and tells the daemon
-    how the store answers. --no-writes skips that.
+    Puts one small object, always the same, at <prefix>kling-archiver/doctor.txt, leaves it there, and notes in the
+    ledger how the store answers. --no-writes skips that.
 
     Exit status 1 if a check has failed; warnings alone are 0.
 

@@ -66,7 +66,7 @@ def verify(
     + missing, - named by no manifest (no fault), ! cannot be read. Exit status 1 if there is any *, + or !, or if
     nothing was compared and the options or KLING_S3_PREFIX may be why.
 
-    After an interruption, start it again with the same options: it resumes.
+    After an interruption, start it again within a day with the same options: it resumes.
 
     \b
     Example: check a tenth every night, and put back what is missing
