@@ -4,7 +4,6 @@ It comes with apt, not with pip, so it is used where it is installed (`.ci/run` 
 file system must know O_DIRECT (ext4, xfs).
 """
 
-import json
 import shutil
 import subprocess
 import uuid
@@ -110,8 +109,8 @@ class CephServer(S3Server):
     def create_user(self, name: str, *, access_key: str, secret_key: str) -> str:
         """Another user of the gateway, without any right to others' buckets. Returns its ARN."""
         keys = ["--access-key", access_key, "--secret-key", secret_key]
-        answer = self._run("radosgw-admin", "user", "create", "--uid", name, "--display-name", name, *keys)
-        return f"arn:aws:iam:::user/{json.loads(answer)['user_id']}"
+        self._run("radosgw-admin", "user", "create", "--uid", name, "--display-name", name, *keys)
+        return f"arn:aws:iam:::user/{name}"
 
     def suspend_user(self, name: str, *, suspended: bool) -> None:
         """From now on the gateway refuses the user's keys, or takes them again."""
@@ -128,10 +127,13 @@ class CephServer(S3Server):
 
     def _run(self, program: str, *arguments: str) -> str:
         """Run a program to its end, once more if a signal ended it: radosgw-admin 16.2 may abort while it lets go of
-        the cluster (`RGWWatcher::reinit`), with its work done or not. What it does, it can do twice."""
+        the cluster (`RGWWatcher::reinit`), with its work done or not. What it does, it can do twice; but where the
+        first time has created a user, the second says that the user exists."""
         done = self._run_once(program, *arguments)
         if done.returncode < 0:
             done = self._run_once(program, *arguments)
+            if done.stderr.rstrip().endswith(" exists"):
+                return done.stdout
         if done.returncode:
             raise RuntimeError(f"{program} {' '.join(arguments)}: {done.stderr[-2000:]}")
         return done.stdout
