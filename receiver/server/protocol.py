@@ -58,10 +58,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         transport.set_write_buffer_limits(WAITING_BYTES_MAX)
-        with contextlib.suppress(OSError):  # the client may have gone
-            transport.get_extra_info("socket").setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX
-            )
+        _limit_unsent(transport.get_extra_info("socket"))
 
     def pause_writing(self) -> None:
         self.write_pauses += 1
@@ -149,6 +146,15 @@ class StallWatch:
             else:
                 _reset(connection)
         self._unread = unread
+
+
+def _limit_unsent(line: socket.socket) -> None:
+    """Where the platform can: Linux can; Windows, and Python of some versions on macOS, cannot."""
+    option: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is None:
+        return
+    with contextlib.suppress(OSError):  # the client may have gone
+        line.setsockopt(socket.IPPROTO_TCP, option, UNSENT_BYTES_MAX)
 
 
 def _reset(connection: BoundedProtocol) -> None:

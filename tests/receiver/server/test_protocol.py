@@ -164,3 +164,12 @@ def test_the_kernel_keeps_little_of_an_answer_that_its_client_does_not_read() ->
             kept, before = unsent_bytes(edge), kept
 
     assert 0 < kept < 2**20
+
+
+def test_where_the_kernel_cannot_be_limited_callers_are_answered_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(socket, "TCP_NOTSENT_LOWAT")
+
+    with Edge() as edge:
+        assert edge.client.get("/healthz").status_code == 200
