@@ -67,6 +67,9 @@ class ObjectStreams:
         self._trust = _trust(ca_bundle)
         self._network = InspectedStreams(network or SocketStreams(), BodyStream)
         self._pools: dict[str | None, httpcore2.AsyncConnectionPool] = {}
+        """By the proxy."""
+        self._proxies: dict[tuple[str, str], str | None] = {}
+        """By scheme and address of the store: to find one reads the whole environment, which takes 1 ms."""
         self._readers = 0
 
     @contextlib.asynccontextmanager
@@ -115,7 +118,11 @@ class ObjectStreams:
 
     def _pool(self, url: str) -> httpcore2.AsyncConnectionPool:
         """Through the proxy that boto3 goes through, by the environment."""
-        proxy = get_environ_proxies(url).get(urlsplit(url).scheme)
+        parts = urlsplit(url)
+        place = parts.scheme, parts.netloc
+        if place not in self._proxies:
+            self._proxies[place] = get_environ_proxies(url).get(parts.scheme)
+        proxy = self._proxies[place]
         if proxy not in self._pools:
             self._pools[proxy] = httpcore2.AsyncConnectionPool(
                 ssl_context=self._trust,
