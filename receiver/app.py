@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from archiver import log
 from archiver.engine.pools import PrestartedPool
 from archiver.metrics import Metrics
+from archiver.store.inspected_streams import import_all
 from receiver.api.tasks import LEDGER_CALLS_MAX
 from receiver.callbacks.endpoint import CallbackEndpoint
 from receiver.callbacks.intake import Intake
@@ -99,6 +100,8 @@ def build_app(parts: AppParts) -> ASGIApp:
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         asyncio.get_running_loop().set_default_executor(pool)
         async with contextlib.AsyncExitStack() as opened:
+            if parts.links is not None or parts.gateway is not None:
+                await import_all()
             if parts.links is not None:
                 opened.push_async_callback(parts.links.close)
             if door is not None:

@@ -3,6 +3,8 @@
 Bytes behind an answer would pass for the answer to the next request on the same connection.
 """
 
+import contextlib
+import os
 import ssl
 from collections.abc import Callable, Iterable
 from typing import Any, Self
@@ -73,6 +75,12 @@ class InspectedStreams(httpcore2.AsyncNetworkBackend):
         """As every backend does."""
         connected = await self._backend.connect_tcp(host, port, timeout, local_address, socket_options)
         return self._inspect(connected)
+
+
+async def import_all() -> None:
+    """Import what the HTTP library imports when it first connects: 30 ms, in which callbacks would wait."""
+    with contextlib.suppress(httpcore2.ConnectError):  # nothing listens there
+        await httpcore2.AnyIOBackend().connect_unix_socket(os.devnull)
 
 
 def _tls_holds_more(tls: ssl.SSLObject) -> bool:
