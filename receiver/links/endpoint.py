@@ -64,6 +64,7 @@ class LinkEndpoint:
         if link is None:
             return await _refuse(answers.NOT_FOUND, send)
         request = LinkRequest(method, scope["headers"], link, _is_download(scope["query_string"]))
+        await self._delivery.may_begin()  # not before: wrong links would take the turns of genuine ones
         try:
             found = await self._finder.find(link, self._delivery.wanted(request))
         except NotNow:

@@ -3,8 +3,8 @@ behind many.
 
 1. In each round of the event loop one of them gets a turn. Clients that poll as fast as they can would otherwise fill
    every round, and a callback takes several rounds.
-2. While callbacks are being committed, one gets a turn only every `yield_seconds`: the committing threads contend with
-   the event loop for the GIL.
+2. While callbacks are being committed, one gets a turn only every `yield_seconds`, or a share of that after one that
+   does less: the committing threads contend with the event loop for the GIL.
 
 A turn is only a permission to begin: the work may wait afterwards as long as it needs.
 
@@ -26,24 +26,28 @@ class LoopTurns:
         """`is_door_busy`: whether callbacks are being committed."""
         self._is_door_busy = is_door_busy
         self._yield_seconds = yield_seconds
-        self._waiting: collections.deque[asyncio.Future[None]] = collections.deque()
+        self._waiting: collections.deque[tuple[asyncio.Future[None], float]] = collections.deque()
+        """Each with its share."""
         self._is_scheduled = False
-        self._last_at = float("-inf")
+        self._yields_until = float("-inf")
 
-    async def take(self) -> None:
-        """Return when it is this caller's turn."""
+    async def take(self, share: float = 1.0) -> None:
+        """Return when it is this caller's turn. The next turn yields for this `share` of `yield_seconds`."""
         loop = asyncio.get_running_loop()
         if not self._is_scheduled and not self._must_yield(loop.time()):
-            self._last_at = loop.time()
-            self._schedule(loop)
+            self._give(loop, share)
             return
         turn = loop.create_future()
-        self._waiting.append(turn)
+        self._waiting.append((turn, share))
         self._schedule(loop)
         await turn
 
     def _must_yield(self, now: float) -> bool:
-        return self._is_door_busy() and now - self._last_at < self._yield_seconds
+        return self._is_door_busy() and now < self._yields_until
+
+    def _give(self, loop: asyncio.AbstractEventLoop, share: float) -> None:
+        self._yields_until = loop.time() + share * self._yield_seconds
+        self._schedule(loop)
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._is_scheduled:
@@ -57,8 +61,7 @@ class LoopTurns:
             return
         self._is_scheduled = False
         while self._waiting and not self._is_scheduled:
-            turn = self._waiting.popleft()
+            turn, share = self._waiting.popleft()
             if not turn.done():  # its caller may have been cancelled
                 turn.set_result(None)
-                self._last_at = loop.time()
-                self._schedule(loop)
+                self._give(loop, share)

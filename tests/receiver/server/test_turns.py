@@ -68,3 +68,27 @@ def test_requests_wait_while_callbacks_are_committed_and_none_waits_for_ever(
         return begun
 
     assert asyncio.run(main()) == [0, 2, 3, 4]
+
+
+def test_after_a_turn_that_does_little_the_next_one_waits_for_a_share_of_the_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "_LOOK_SECONDS", 0.0)
+
+    async def main() -> list[int]:
+        begun: list[int] = []
+        mine = LoopTurns(lambda: True, yield_seconds=1000.0)
+
+        async def begin(number: int, share: float) -> None:
+            await mine.take(share)
+            begun.append(number)
+
+        waiting = [
+            asyncio.create_task(begin(number, share)) for number, share in enumerate((0.0, 0.0, 1.0, 0.0))
+        ]
+        await pass_rounds()
+        for task in waiting:
+            task.cancel()
+        return begun
+
+    assert asyncio.run(main()) == [0, 1, 2]
