@@ -86,11 +86,11 @@ class ObjectStreams:
         asked: dict[bytes | str, bytes | str] = (
             {"Range": f"bytes={first}-{first + count - 1}"} if count < size else {}
         )
-        headers = _HEADERS | asked
+        headers = {"Host": _host(url)} | _HEADERS | asked
         self._readers += 1
         try:
             with _translated():
-                async with self._asked(method, url, headers) as answer:
+                async with self._asked(method, url, headers, count=count) as answer:
                     skipped = _bytes_before(answer, first=first, count=count, size=size)
                     pieces = _pieces(answer, self._piece_bytes)
                     yield _asked_for(answer, pieces, skipped=skipped, count=count)
@@ -101,8 +101,29 @@ class ObjectStreams:
         """Of the next piece of each reader."""
         return max(PIECE_BYTES_MIN, min(PIECE_BYTES_MAX, PIECES_BYTES_MAX // self._readers))
 
+    def _asked(
+        self, method: str, url: str, headers: Mapping[bytes | str, bytes | str], *, count: int
+    ) -> contextlib.AbstractAsyncContextManager[httpcore2.Response]:
+        if method == "GET" and count > PARSED_BYTES_MAX:
+            return self._asked_alone(method, url, headers)
+        return self._asked_by_pool(method, url, headers)
+
     @contextlib.asynccontextmanager
-    async def _asked(
+    async def _asked_alone(
+        self, method: str, url: str, headers: Mapping[bytes | str, bytes | str]
+    ) -> AsyncIterator[httpcore2.Response]:
+        """By a connection that serves no other reader. The pool would look at all of its connections twice for it:
+        with 200 readers about 0.5 ms."""
+        request = httpcore2.Request(method, url, headers=headers, extensions={"timeout": _TIMEOUT})
+        connection = self._pool(url).create_connection(request.url.origin)
+        async with contextlib.AsyncExitStack() as begun:
+            begun.push_async_callback(connection.aclose)
+            answer = await connection.handle_async_request(request)
+            begun.push_async_callback(answer.aclose)
+            yield answer
+
+    @contextlib.asynccontextmanager
+    async def _asked_by_pool(
         self, method: str, url: str, headers: Mapping[bytes | str, bytes | str]
     ) -> AsyncIterator[httpcore2.Response]:
         """Once more where the connection ends before the answer: the store may just have closed one that was kept."""
@@ -138,6 +159,13 @@ class ObjectStreams:
         """Close all connections."""
         for pool in self._pools.values():
             await pool.aclose()
+
+
+def _host(url: str) -> str:
+    """As boto3 has signed it: without the port that is its scheme's own. httpcore2 would leave out the brackets of an
+    IPv6 address."""
+    parts = urlsplit(url)
+    return parts.netloc.removesuffix(":443" if parts.scheme == "https" else ":80")
 
 
 @functools.cache

@@ -189,3 +189,69 @@ def test_objects_are_read_through_the_proxy_that_boto3_goes_through(
     asyncio.run(taken())
 
     assert network.connected == [expected]
+
+
+class WrittenNetwork(httpcore2.AsyncMockBackend):
+    """Knows what was sent, and which connections were closed."""
+
+    def __init__(self, pieces: Sequence[bytes] = (HEAD + BODY,)) -> None:
+        super().__init__(list(pieces))
+        self.written = b""
+        self.closed = 0
+
+    async def connect_tcp(self, *arguments: Any, **named: Any) -> Any:
+        stream = await super().connect_tcp(*arguments, **named)
+        write, close = stream.write, stream.aclose
+
+        async def noted_write(buffer: bytes, *rest: Any, **more: Any) -> None:
+            self.written += buffer
+            await write(buffer, *rest, **more)
+
+        async def noted_close() -> None:
+            self.closed += 1
+            await close()
+
+        stream.write, stream.aclose = noted_write, noted_close  # type: ignore[method-assign]  # in a mock
+        return stream
+
+
+@pytest.mark.parametrize("parsed_bytes_max", [100, len(BODY)], ids=["large", "short"])
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://store.test/o", b"store.test"),
+        ("http://store.test:80/o", b"store.test"),
+        ("http://store.test:443/o", b"store.test:443"),
+        ("https://store.test:443/o", b"store.test"),
+        ("http://[::1]:9000/o", b"[::1]:9000"),
+    ],
+)
+def test_the_store_is_named_as_it_was_signed(
+    url: str, host: bytes, parsed_bytes_max: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_streams, "PARSED_BYTES_MAX", parsed_bytes_max)
+    network = WrittenNetwork()
+
+    async def taken() -> None:
+        streams = ObjectStreams(connections_max=1, network=network)
+        async with streams.open(url, first=0, count=len(BODY), size=len(BODY)):
+            pass
+
+    asyncio.run(taken())
+
+    assert b"\r\nHost: %s\r\n" % host in network.written
+
+
+@pytest.mark.parametrize("taken_pieces", [0, 1, 9])
+def test_the_connection_of_a_large_body_is_closed_when_its_reader_has_left(taken_pieces: int) -> None:
+    network = WrittenNetwork([HEAD, BODY[:500], BODY[500:]])
+
+    async def taken() -> None:
+        streams = ObjectStreams(connections_max=1, network=network)
+        async with streams.open("http://store.test/o", first=0, count=len(BODY), size=len(BODY)) as body:
+            for _ in range(taken_pieces):
+                await anext(body, b"")
+
+    asyncio.run(taken())
+
+    assert network.closed > 0
