@@ -1,41 +1,36 @@
-"""How signals end a command."""
+"""How signals end a command. In a process of its own, which the handlers end after GRACE_SECONDS."""
 
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+import textwrap
 
 import pytest
 
-from archiver.commands.terminal.signals import Terminated, handle_signals
+from tests.harness.terminal import ended_in_time
 
-HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SAVES_ITS_PLACE = """
+    import signal
+    import sys
+    from archiver.commands.terminal.signals import handle_signals
 
-
-@pytest.fixture(autouse=True)
-def _handlers_are_put_back() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in HANDLED}
-    for number in HANDLED:
-        signal.signal(number, signal.default_int_handler)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    handle_signals()
+    try:
+        signal.raise_signal(int(sys.argv[1]))
+    finally:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGHUP)
+        print("saved")
+"""
 
 
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGHUP])
 def test_further_signals_of_a_supervisor_do_not_interrupt_what_the_first_one_is_ending(
     first: signal.Signals,
 ) -> None:
-    handle_signals()
-    saved = []
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(SAVES_ITS_PLACE), str(int(first))]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with ended_in_time(process):
+        output, errors = process.communicate()
 
-    def command() -> None:
-        try:
-            signal.raise_signal(first)
-        finally:
-            signal.raise_signal(signal.SIGTERM)
-            signal.raise_signal(signal.SIGHUP)
-            saved.append("place")
-
-    with pytest.raises(Terminated) as ended:
-        command()
-
-    assert (saved, ended.value.status) == (["place"], 128 + first)
+    assert (process.returncode, output, errors) == (128 + first, "saved\n", "")
