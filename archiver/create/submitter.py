@@ -71,13 +71,15 @@ class Submitted:
 
 @dataclasses.dataclass(frozen=True)
 class Submitter:
-    """One account's creates. `pause(failure, seconds)` waits and shows why; `rand()` is in [0, 1)."""
+    """One account's creates. `pause(failure, seconds)` waits and shows why; `rand()` is in [0, 1). `before_create()` is
+    called before each create is sent: from then on the task may exist."""
 
     account: str
     client: KlingClient
     ledger: Ledger
     pause: Callable[[Failure, float], None]
     rand: Callable[[], float]
+    before_create: Callable[[], object]
 
     def submit(self, submission: Submission) -> Submitted:
         """Waits for free slots without a limit; nothing is registered meanwhile.
@@ -118,6 +120,7 @@ class Submitter:
         """`is_ours`: a task with this external id can only be ours."""
         for attempt in itertools.count(1):
             is_new = self._register(submission)
+            self.before_create()
             try:
                 task = self.client.create(submission.family, submission.body)
             except CreateOutcomeUnknown as error:

@@ -24,13 +24,13 @@ def ended_in_time(process: subprocess.Popen[str]) -> Iterator[None]:
         timer.cancel()
 
 
-def wait_until_printed(process: subprocess.Popen[str], text: str) -> None:
-    """Read standard error up to a line with `text`."""
+def wait_until_printed(process: subprocess.Popen[str], text: str) -> str:
+    """Read standard error up to a line with `text`, which is returned."""
     lines = []
     for read in process.stderr or ():
         lines.append(read)
         if text in read:
-            return
+            return read
     raise AssertionError(f"never printed {text!r}, but: {lines}")
 
 

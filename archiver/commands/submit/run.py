@@ -1,23 +1,26 @@
-"""One run of `submit`: create, follow if wanted, and print where the task stands when the run ends."""
+"""One run of `submit`: create, follow if wanted, and print where the task stands when the run ends.
+
+Where it stands is known without the ledger, which may not answer then: a repeated command without the external id would
+pay for a second task.
+"""
 
 import contextlib
 import dataclasses
 import random
 import shlex
 import threading
-from collections.abc import Callable, Iterator
 
 import typer
 
 from archiver.commands.submit.progress import SubmitProgress, TimeUp
-from archiver.commands.terminal.exit_status import INTERRUPTED, WRONG, sentence_of
+from archiver.commands.terminal.exit_status import WRONG, sentence_of
 from archiver.commands.terminal.invocation import no_daemon_sentence
-from archiver.commands.terminal.printing import object_url, print_json, print_line
-from archiver.commands.terminal.signals import Terminated
+from archiver.commands.terminal.last_sentence import LAST_SENTENCE
+from archiver.commands.terminal.printing import clean, object_url, print_json, print_line
 from archiver.composition.clients import build_client
 from archiver.config.settings import Settings
 from archiver.create.submitter import CreateOutcome, Submission, Submitted, Submitter
-from archiver.failures import TaskForgotten
+from archiver.failures import CreateOutcomeUnknown, Failure, TaskForgotten
 from archiver.ledger import Ledger, TaskView
 from archiver.metrics import Metrics
 from archiver.model import State
@@ -46,16 +49,22 @@ class SubmitRun:
             account=self.settings.name,
             client=client,
             ledger=self.ledger,
-            pause=self.progress.pause,
+            pause=self._pause,
             rand=random.random,
+            before_create=self._say_that_it_may_exist,
         )
-        with contextlib.closing(client), self._printing_when_interrupted(self._where_it_stands):
+        self._say_that_nothing_was_created()
+        with contextlib.closing(client):
             try:
                 self.submitted = submitter.submit(self.submission)
             except TimeUp:
                 self.submitted = Submitted(CreateOutcome.REFUSED)
-                self._end(f"no slot became free in time. {self._where_it_stands()}", reason="timeout")
+                self._end(f"no slot became free in time. {LAST_SENTENCE.text}", reason="timeout")
         outcome, failure = self.submitted.outcome, self.submitted.failure
+        if outcome in (CreateOutcome.CREATED, CreateOutcome.EXISTING):
+            _say_last(self._how_to_go_on())
+        elif outcome is CreateOutcome.REFUSED:
+            self._say_that_nothing_was_created()
         if outcome is CreateOutcome.REFUSED and failure is not None:
             self._end(f"nothing was created. {sentence_of(failure)}", reason=failure.reason)
         if outcome is CreateOutcome.UNKNOWN and failure is not None:
@@ -73,15 +82,14 @@ class SubmitRun:
         self._print_daemon_advice()
 
     def follow(self) -> None:
-        with self._printing_when_interrupted(self._how_to_go_on):
-            try:
-                while (task := self._read_task()) is None or task.state not in _FINAL:
-                    if task is None:
-                        self._end_if_forgotten()
-                    self.progress.follow(self.name, task)
-                    self._print_daemon_advice()
-            except TimeUp:
-                self._end(f"the results are not there yet. {self._how_to_go_on()}", reason="timeout")
+        try:
+            while (task := self._read_task()) is None or task.state not in _FINAL:
+                if task is None:
+                    self._end_if_forgotten()
+                self.progress.follow(self.name, task)
+                self._print_daemon_advice()
+        except TimeUp:
+            self._end(f"the results are not there yet. {self._how_to_go_on()}", reason="timeout")
 
     def _end_if_forgotten(self) -> None:
         """End the command if the task was forgotten: no result would ever come."""
@@ -160,38 +168,35 @@ class SubmitRun:
             if self.submitted.is_absent
             else "The API cannot be asked now whether it was created."
         )
+        return f"{answer} {self._may_exist()}"
+
+    def _may_exist(self) -> str:
         name = self.submission.external_id
         return (
-            f"{answer} It stays registered as {name}: if it exists, kling-receiver finds and archives it; see: "
-            f"{_show(name)}. To try again without paying twice, repeat the command with "
-            f"--external-task-id {shlex.quote(name)}"
-        )
-
-    def _where_it_stands(self) -> str:
-        known = self.ledger.registrations.known(self.submission.external_id, account=self.settings.name)
-        if known is None:
-            return "Nothing was created."
-        if known.is_confirmed:
-            return f"The task is created and registered; see: {_show(known.task_id)}"
-        return (
-            f"The task may have been created. It stays registered as {self.submission.external_id}: if it exists, "
-            f"kling-receiver finds and archives it; see: {_show(self.submission.external_id)}"
+            f"It stays registered as {name}: if it exists, kling-receiver finds and archives it; see: {_show(name)}. "
+            f"To try again without paying twice, repeat the command with --external-task-id {shlex.quote(name)}"
         )
 
     def _how_to_go_on(self) -> str:
-        return f"The task is created and registered, and goes on by itself; see: {_show(self.name)}"
+        name = self.name if self.submitted.failure is None else self.submission.external_id
+        return f"The task is created and registered, and goes on by itself; see: {_show(name)}"
 
-    @contextlib.contextmanager
-    def _printing_when_interrupted(self, sentence: Callable[[], str]) -> Iterator[None]:
-        """Print `sentence()` at Ctrl-C and SIGTERM; neither loses anything."""
-        try:
-            yield
-        except KeyboardInterrupt:
-            self.progress.print_note(f"interrupted. {sentence()}")
-            raise typer.Exit(INTERRUPTED) from None
-        except Terminated as end:
-            self.progress.print_note(f"terminated. {sentence()}")
-            raise typer.Exit(end.status) from None
+    def _pause(self, failure: Failure, seconds: float) -> None:
+        if not isinstance(failure, CreateOutcomeUnknown):
+            self._say_that_nothing_was_created()
+        self.progress.pause(failure, seconds)
+
+    def _say_that_nothing_was_created(self) -> None:
+        # Under an external id of the operator's, an earlier run may have created it.
+        by_whom = "" if self.submission.has_own_id else " by this run"
+        _say_last(f"Nothing was created{by_whom}.")
+
+    def _say_that_it_may_exist(self) -> None:
+        _say_last(f"The task may have been created. {self._may_exist()}")
+
+
+def _say_last(sentence: str) -> None:
+    LAST_SENTENCE.text = clean(sentence)
 
 
 def _show(task_id: str) -> str:

@@ -8,6 +8,8 @@
     143 terminated by SIGTERM (129 by SIGHUP)
     141 the reader of our output has gone
 
+A command that may not simply be repeated says so at each of these ends (`last_sentence`).
+
 An operator's mistake never prints a traceback. A bug does, through the log, which redacts secrets.
 """
 
@@ -19,6 +21,7 @@ from collections.abc import Iterator
 import typer
 
 from archiver import log
+from archiver.commands.terminal.last_sentence import LAST_SENTENCE, RUN_AGAIN
 from archiver.commands.terminal.printing import print_note
 from archiver.commands.terminal.signals import Terminated
 from archiver.config.settings import SettingsError
@@ -32,42 +35,41 @@ READER_GONE = 141
 """128 + SIGPIPE, as a shell reports it."""
 
 
-_REST = "Nothing is lost. Run the command again to do the rest."
-
-
 @contextlib.contextmanager
 def ending() -> Iterator[None]:
     """Turns an exception of a command into its message and exit status."""
+    LAST_SENTENCE.text = RUN_AGAIN
     try:
         yield
         sys.stdout.flush()
     except LedgerRefused as error:
-        print_note(str(error))
+        _print_failure(str(error))
         raise typer.Exit(WRONG) from error
     except (SettingsError, LedgerUnusable) as error:
-        print_note(str(error))
+        _print_failure(str(error))
         raise typer.Exit(USAGE) from error
     except Failure as error:
-        print_note(sentence_of(error))
+        _print_failure(sentence_of(error))
         raise typer.Exit(WRONG) from error
     except (KeyboardInterrupt, Stopped) as error:
-        print_note(f"interrupted. {_REST}")
+        print_note(f"interrupted. {LAST_SENTENCE.text}")
         raise typer.Exit(INTERRUPTED) from error
     except Terminated:
-        print_note(f"terminated. {_REST}")
+        print_note(f"terminated. {LAST_SENTENCE.text}")
         raise
     except BrokenPipeError as error:
+        _print_own_last_sentence()
         _discard_output()
         raise typer.Exit(READER_GONE) from error
     except OSError as error:
-        print_note(f"a file or stream cannot be used: {error}")
+        _print_failure(f"a file or stream cannot be used: {error}")
         _discard_output()
         raise typer.Exit(WRONG) from error
     except (typer.Exit, typer.TyperException):
         raise
     except Exception as error:  # the last handler: a bare traceback may show signed URLs
         log.get().exception("command.crashed")
-        print_note("this is a bug in kling-archiver; please report it with the lines above.")
+        _print_failure("this is a bug in kling-archiver; please report it with the lines above.")
         raise typer.Exit(WRONG) from error
 
 
@@ -77,6 +79,17 @@ def sentence_of(error: Failure | ToldFailure) -> str:
     if error.what_to_do and not message.endswith((".", "!", "?")):
         message += "."
     return f"{message} {error.what_to_do}".rstrip()
+
+
+def _print_failure(sentence: str) -> None:
+    print_note(sentence)
+    _print_own_last_sentence()
+
+
+def _print_own_last_sentence() -> None:
+    """Not after a failure of a command that may simply be repeated: the message says what to do first."""
+    if LAST_SENTENCE.text != RUN_AGAIN:
+        print_note(LAST_SENTENCE.text)
 
 
 def _discard_output() -> None:

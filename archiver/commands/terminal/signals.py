@@ -2,8 +2,8 @@
 
 A sweep then releases its family, and `verify` keeps its place. That may wait for a ledger, a store or an API that
 hangs: the PostgreSQL driver waits ten seconds for the answer to a query that it cancels, before any `finally`. So the
-process ends after that time wherever it is. Nothing is lost by it: commands can be killed at any moment. A second
-SIGTERM is ignored, because `timeout` sends each of its own twice, and it would interrupt what saves the place.
+process ends after that time wherever it is, with the command's last sentence. Commands can be killed at any moment. A
+second SIGTERM is ignored, because `timeout` sends each of its own twice, and it would interrupt what saves the place.
 """
 
 import _thread
@@ -16,13 +16,12 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
+from archiver.commands.terminal.last_sentence import LAST_SENTENCE
+
 GRACE_SECONDS = 8.0
 """Less than supervisors wait before SIGKILL (`docker stop`: 10 s)."""
 _SHOW_CURSOR = b"\x1b[?25h"
-_ENDED = (
-    b"kling-archiver: ended, without waiting any longer for what hangs. Nothing is lost. Run the command again to do "
-    b"the rest.\n"
-)
+_ENDED = "kling-archiver: ended, without waiting any longer for what hangs."
 
 
 class Terminated(SystemExit):
@@ -78,6 +77,6 @@ def _end(status: int) -> None:
     try:
         _, writable, _ = select.select([], [2], [], 0)  # a pipe that nobody reads would keep the process
         if writable:
-            os.write(2, _ENDED)
+            os.write(2, f"{_ENDED} {LAST_SENTENCE.text}\n".encode())
     finally:
         os._exit(status)

@@ -13,8 +13,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.harness.command_line import PROCESS_SECONDS_MAX, CommandLine
-from tests.harness.terminal import ended_in_time
+from archiver.ledger import Ledger
+from tests.harness.command_line import FAMILY, PROCESS_SECONDS_MAX, CommandLine
+from tests.harness.daemons import until
+from tests.harness.terminal import ended_in_time, wait_until_printed
+from tests.postgres import BadNetwork, PostgresServer
+from tests.simulator import KlingSimulator, faults
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 
@@ -147,6 +151,57 @@ def test_a_full_pipe_does_not_keep_it_either() -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(PROCESS_SECONDS_MAX) == 143
         process.communicate()
+
+
+def test_a_submit_beside_an_api_and_a_ledger_that_hang_says_how_to_repeat_it_without_paying_twice(
+    tmp_path: pathlib.Path, postgres_server: PostgresServer
+) -> None:
+    """It says so at once: a second Ctrl-C kills it."""
+    database = postgres_server.create_database()
+    with KlingSimulator() as simulator, BadNetwork(postgres_server.folder).working() as network:
+        settings = {"KLING_LEDGER_URL": network.url(database)}
+        Ledger.open(postgres_server.url(database), daemon=True).close()
+        line = CommandLine(tmp_path / "unused.db", simulator=simulator)
+        command = ("submit", FAMILY, "--prompt", "a red fox")
+        simulator.fault("create", faults.Happened(faults.Hang()))
+        process = line.start(*command, settings=settings)
+        with ended_in_time(process):
+            until(simulator.task_ids, what="a created task")
+            network.hang()
+            process.send_signal(signal.SIGINT)
+            said = wait_until_printed(process, "--external-task-id")
+            process.kill()
+            process.communicate()
+        assert "interrupted. The task may have been created." in said
+        external_id = said.split()[-1]
+
+        network.flow()
+        simulator.clear_faults()
+        status, output, _ = line.finish(*command, "--external-task-id", external_id, **settings)
+        assert (status, len(simulator.task_ids())) == (0, 1)
+        assert simulator.task_ids()[0] in output
+    postgres_server.drop_database(database)
+
+
+HAS_ITS_OWN_SENTENCE = HANGS_AT_ITS_END.replace(
+    "signals.handle_signals()",
+    """signals.handle_signals()
+    from archiver.commands.terminal.last_sentence import LAST_SENTENCE
+    LAST_SENTENCE.text = "Repeat it with --external-task-id f\u00f6x." """,
+)
+
+
+def test_what_hangs_ends_with_the_sentence_of_the_command() -> None:
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(HAS_ITS_OWN_SENTENCE)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with ended_in_time(process):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGINT)
+        errors = process.communicate()[1]
+
+    assert "for what hangs. Repeat it with --external-task-id föx." in errors
+    assert "Nothing is lost" not in errors
 
 
 HANGING_CHECK = """

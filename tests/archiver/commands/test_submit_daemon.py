@@ -163,6 +163,7 @@ def test_ending_it_while_the_create_is_under_way_says_that_the_task_may_exist(si
 
     assert process.returncode == 130
     assert f"The task may have been created. It stays registered as {external_id}" in errors
+    assert f"repeat the command with --external-task-id {external_id}" in errors
     assert site.show(external_id or "") is not None
 
 
@@ -174,7 +175,7 @@ def test_ending_it_while_it_waits_for_slots_says_that_nothing_was_created(site: 
         _, errors = process.communicate()
 
     assert process.returncode == 130
-    assert "interrupted. Nothing was created." in errors
+    assert "interrupted. Nothing was created by this run." in errors
     assert site.show("order-1") is None
 
 

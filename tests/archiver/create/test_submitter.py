@@ -49,7 +49,9 @@ class Bench:
         )
         self.pauses: list[tuple[str, float]] = []
         self.on_pause: Callable[[], object] = lambda: None
-        self.submitter = Submitter(ACCOUNT, self.client, self.desk.ledger, self._pause, lambda: RAND)
+        self.submitter = Submitter(
+            ACCOUNT, self.client, self.desk.ledger, self._pause, lambda: RAND, lambda: None
+        )
 
     def _pause(self, failure: Failure, seconds: float) -> None:
         self.pauses.append((failure.reason, seconds))

@@ -3,6 +3,10 @@
 import json
 import pathlib
 
+import pytest
+
+from archiver.failures import LedgerUnavailable
+from archiver.ledger.daemons import Daemons
 from tests.harness.command_line import (
     ACCOUNT,
     FAMILY,
@@ -106,3 +110,20 @@ def test_it_says_that_no_daemon_runs(tmp_path: pathlib.Path, simulator: KlingSim
 
     assert result.exit_code == 0
     assert "No kling-receiver has been seen on this ledger" in result.stderr
+
+
+def test_a_ledger_that_fails_after_the_create_does_not_hide_that_the_task_exists(
+    line: CommandLine, simulator: KlingSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the command would be repeated, and pay for a second task."""
+
+    def fail(_: Daemons) -> None:
+        raise LedgerUnavailable("the ledger is locked")
+
+    monkeypatch.setattr(Daemons, "alive", fail)
+    result = line.run(*FOX)
+
+    assert result.exit_code == 1
+    assert "the ledger is locked" in result.stderr
+    assert "The task is created and registered, and goes on by itself" in result.stderr
+    assert f"kling-archiver show {sent(simulator).task_id}" in result.stderr
