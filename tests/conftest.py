@@ -191,3 +191,11 @@ def blank_database(_session_database: BlankDatabase) -> BlankDatabase:
     """An empty ledger in PostgreSQL."""
     _session_database.empty()
     return _session_database
+
+
+@pytest.fixture
+def unanalyzed_database(postgres_server: PostgresServer) -> Iterator[BlankDatabase]:
+    """An empty ledger of the test's own: PostgreSQL keeps what ANALYZE counted when the rows are deleted."""
+    database = BlankDatabase(postgres_server)
+    yield database
+    database.close()

@@ -21,9 +21,9 @@ SAMPLES = 3
 
 
 @pytest.fixture
-def flooded(blank_database: BlankDatabase) -> Iterator[Desk]:
+def flooded(unanalyzed_database: BlankDatabase) -> Iterator[Desk]:
     """Archived tasks that PostgreSQL has counted, then twice as many ids that it has not."""
-    desk = Desk(blank_database)
+    desk = Desk(unanalyzed_database)
     insert(desk, [archived(number) for number in range(ROWS)])
     desk.by_hand.write("ANALYZE tasks")
     states = (State.REPORTED, State.UNKNOWN, State.BURIED)

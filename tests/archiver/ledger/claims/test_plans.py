@@ -205,10 +205,10 @@ def fill_archived(desk: Desk) -> None:
 
 @pytest.mark.parametrize("is_counted_before", [False, True])
 def test_no_repeated_statement_reads_a_whole_table_on_postgresql(
-    blank_database: BlankDatabase, *, is_counted_before: bool
+    unanalyzed_database: BlankDatabase, *, is_counted_before: bool
 ) -> None:
     """Nor does it sort a queue for its first row. What it knows of the queues is from before they were filled."""
-    desk = Desk(blank_database)
+    desk = Desk(unanalyzed_database)
     statements: list[tuple[str, Any]] = []
     if is_counted_before:
         fill_archived(desk)
