@@ -1,27 +1,44 @@
 """Finds tasks of an account that nothing would archive: of families that KLING_FAMILIES leaves out (and
 KLING_IGNORED_FAMILIES does not name), and that no callback, registration or gateway has named.
 
-It asks for one page of each such list a day, when no sweep is due, so it costs about as many queries a day as there are
-families. A list that cannot be read shows nothing: the account may not use that family.
+A day's look reads each such list when no sweep is due: from its newest end back to what an earlier look has found
+clean, or to the end of Kling's retention, with at most `QUERIES_MAX` queries. It stops at the first task that it finds.
+A list that cannot be read shows nothing: the account may not use that family. It does not delay the others.
+
+All of it is in memory. After a crash the next process looks again, from the beginning.
 """
 
 import threading
 import time
 from collections.abc import Callable, Sequence
 
-from archiver.failures import ApiForbidden, Failure, NotOffered
+from archiver.failures import (
+    ApiForbidden,
+    ApiRateLimited,
+    ApiTokenRefused,
+    Disposition,
+    Failure,
+    LedgerUnavailable,
+    NotOffered,
+)
 from archiver.families import FAMILIES, collection_of
 from archiver.kling.client import KlingClient
-from archiver.kling.limiter import Priority
+from archiver.kling.pages import Page
 from archiver.ledger import Ledger, unix_ms
 from archiver.model import RETENTION_MS, Problem, Status, Task
+from archiver.record import ROWS_MAX
+from archiver.sweep.unswept_list import UnsweptList
 
 LOOK_SECONDS = 86_400.0
 FIRST_LOOK_SECONDS = 600.0
 """After a start. The sweeps come first, and a process that starts again and again does not look each time."""
 RETRY_SECONDS = 3600.0
-"""After a failure of more than one list."""
-PAGE_ROWS = 20
+"""After a failure that concerns the whole account, or while the ledger is away."""
+FAILURES_IN_A_ROW_MAX = 3
+"""So many lists that fail one after the other mean that the API fails; so do all that this look has left."""
+HANDED_OVER_SECONDS = 1800.0
+"""How long a process repeats what it has found after another one has taken the account over: by then that one has
+looked itself, so an alert about it does not end in between."""
 NAMED_MS_MAX = 3_600_000
 """After its end, a task's callback has had this much time to come."""
 REASON = "family_not_swept"
@@ -52,71 +69,141 @@ class UnsweptFamilies:
     ) -> None:
         """`unswept` are the families to look at; `now` gives Unix ms."""
         self._account = account
-        self._unswept = list(unswept)
-        self._client = client
+        self._lists = [UnsweptList(family, client) for family in unswept]
         self._ledger = ledger
         self._now = now
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._found: dict[str, str] = {}
-        """Family → a task of it that nothing has named."""
+        self._found: dict[str, Task] = {}
+        """Family → a task of it that nothing has named. Kept until a look of that family says otherwise."""
+        self._silent_from = float("inf")
+        self._waiting: list[UnsweptList] = []
+        self._failed_in_a_row = 0
+        self._due_at = 0.0
         self.begin()
 
     def begin(self) -> None:
         """This process asks for the account from now on."""
-        self._forget()
-        self._waiting = list(self._unswept)
-        self._due_at = self._monotonic() + FIRST_LOOK_SECONDS
+        with self._lock:
+            if self._monotonic() >= self._silent_from:  # the other process has looked since
+                self._found.clear()
+            self._silent_from = float("inf")
+        self._begin_look(after_seconds=FIRST_LOOK_SECONDS)
 
     def end(self) -> None:
-        """Another process asks from now on, and says what it finds."""
-        self._forget()
+        """Another process asks from now on, and soon says what it finds."""
+        with self._lock:
+            self._silent_from = min(self._silent_from, self._monotonic() + HANDED_OVER_SECONDS)
 
     def step(self) -> None:
-        """Look at one list if it is time. Raises LedgerUnavailable, and Stopped."""
-        if not self._unswept or self._monotonic() < self._due_at:
+        """Read one page if it is time. Raises LedgerUnavailable, and Stopped."""
+        if not self._lists or self._monotonic() < self._due_at:
             return
-        family = self._waiting[0]
+        now = self._now()
+        current = self._waiting[0]
         try:
-            shown = self._client.list_page(family, page=1, size=PAGE_ROWS, priority=Priority.BACKGROUND).tasks
+            page = current.next_page(now)
         except (NotOffered, ApiForbidden):
-            shown = ()
-        except Failure:  # the sweeps meet it too, and say it
-            self._due_at = self._monotonic() + RETRY_SECONDS
-            return
-        unnamed = self._unnamed(shown)
-        with self._lock:
-            self._found.pop(family, None)
-            self._found |= {family: unnamed[0]} if unnamed else {}
-        self._waiting.pop(0)
-        if not self._waiting:
-            self._waiting = list(self._unswept)
-            self._due_at = self._monotonic() + LOOK_SECONDS
+            self._failed_in_a_row = 0
+            self._take(current, None, now=now)
+        except Failure as error:  # the sweeps meet it too, and say it
+            self._fail(current, error)
+        else:
+            self._failed_in_a_row = 0
+            self._take(current, page, now=now)
 
     def problems(self) -> list[Problem]:
         """What the last looks have found. Never waits for a look."""
         with self._lock:
-            found = dict(self._found)
+            found = dict(self._found) if self._monotonic() < self._silent_from else {}
         if not found:
             return []
-        named = ", ".join(f"{family} (such as {task_id})" for family, task_id in sorted(found.items()))
+        named = ", ".join(f"{family} (such as {task.task_id})" for family, task in sorted(found.items()))
         message = f"{self._account} has tasks that no sweep finds, and that nothing else has named: {named}"
         return [Problem("settings", message, WHAT_TO_DO, self._account, stage="sweep", reason=REASON)]
 
-    def _forget(self) -> None:
-        with self._lock:
-            self._found.clear()
+    def _begin_look(self, *, after_seconds: float) -> None:
+        for each in self._lists:
+            each.begin_look()
+        self._waiting = list(self._lists)
+        self._failed_in_a_row = 0
+        self._due_at = self._monotonic() + after_seconds
 
-    def _unnamed(self, shown: Sequence[Task]) -> list[str]:
-        """The ids of those that have results which Kling still keeps, and that the ledger does not know."""
-        now = self._now()
-        ids = [
-            task.task_id
+    def _fail(self, current: UnsweptList, error: Failure) -> None:
+        """The other lists come first. A list that fails again and again waits for the next look."""
+        if _concerns_all_lists(error):
+            self._due_at = self._monotonic() + RETRY_SECONDS
+            return
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row >= min(FAILURES_IN_A_ROW_MAX, len(self._waiting)):
+            self._failed_in_a_row = 0
+            self._due_at = self._monotonic() + RETRY_SECONDS
+        self._waiting.append(self._waiting.pop(0))
+        if not current.fail():
+            self._leave(current)
+
+    def _take(self, current: UnsweptList, page: Page | None, *, now: int) -> None:
+        """Judge a page; None where there is no further one."""
+        try:
+            is_over = self._judge(current, page, now=now)
+        except LedgerUnavailable:
+            # The list must not be asked again at every step until the ledger is back.
+            current.begin_again()
+            self._due_at = self._monotonic() + RETRY_SECONDS
+            raise
+        if is_over:
+            self._leave(current)
+
+    def _judge(self, current: UnsweptList, page: Page | None, *, now: int) -> bool:
+        """Whether the reading of this list is over."""
+        shown = page.tasks if page is not None else ()
+        if unnamed := self._unnamed(shown, now=now):
+            with self._lock:
+                self._found[current.family] = unnamed[0]
+            return True
+        current.note_open(task.created_at for task in shown if not _is_settled(task, now=now))
+        if page is not None and not current.end_at(max(current.clean_until, now - RETENTION_MS), page):
+            return False
+        with self._lock:
+            found = self._found.get(current.family)
+        if current.is_whole:
+            current.note_clean(margin_ms=NAMED_MS_MAX)
+        if found is not None and (current.is_whole or not self._unnamed([found], now=now)):
+            with self._lock:
+                self._found.pop(current.family, None)
+        return True
+
+    def _leave(self, current: UnsweptList) -> None:
+        """Go on with the next list, or wait for the next look."""
+        self._waiting.remove(current)
+        if not self._waiting:
+            self._begin_look(after_seconds=LOOK_SECONDS)
+
+    def _unnamed(self, shown: Sequence[Task], *, now: int) -> list[Task]:
+        """Those that have results which Kling still keeps, and that the ledger does not know."""
+        tasks = [
+            task
             for task in shown
             if task.status is Status.SUCCEEDED
             and (task.created_at or 0) > now - RETENTION_MS
-            and (task.updated_at or task.created_at or now) < now - NAMED_MS_MAX
+            and _is_settled(task, now=now)
         ]
-        known = {task.task_id for task in self._ledger.views.known_tasks(account=self._account, task_ids=ids)}
-        known |= self._ledger.tombstones.ids(account=self._account, task_ids=ids)
-        return [task_id for task_id in ids if task_id not in known]
+        ids = [task.task_id for task in tasks]
+        known: set[str] = set()
+        for start in range(0, len(ids), ROWS_MAX):
+            part = ids[start : start + ROWS_MAX]
+            known |= self._ledger.records.states(account=self._account, task_ids=part).keys()
+            known |= self._ledger.tombstones.ids(account=self._account, task_ids=part)
+        return [task for task in tasks if task.task_id not in known]
+
+
+def _is_settled(task: Task, *, now: int) -> bool:
+    """Whether the task has ended, and its callback has had the time to come."""
+    has_ended = task.status in (Status.SUCCEEDED, Status.FAILED)
+    return has_ended and (task.updated_at or task.created_at or now) < now - NAMED_MS_MAX
+
+
+def _concerns_all_lists(error: Failure) -> bool:
+    """Refused keys, arrears, maintenance, the rate: the next list would fail too."""
+    is_of_account = error.disposition is Disposition.HOLD and error.family is None
+    return is_of_account or isinstance(error, (ApiRateLimited, ApiTokenRefused))
