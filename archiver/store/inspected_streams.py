@@ -31,7 +31,9 @@ class InspectedStream(httpcore2.AsyncNetworkStream):
 
         It may read some of them: close a connection that holds more.
         """
-        if self._tls is not None and _tls_holds_more(self._tls):
+        if self._tls is not None and (
+            _tls_holds_more(self._tls) or self._stream.get_extra_info("is_inside_record")
+        ):
             return True
         return self._below is not None and self._below.holds_more()
 
@@ -84,7 +86,10 @@ async def import_all() -> None:
 
 
 def _tls_holds_more(tls: ssl.SSLObject) -> bool:
-    """Whether an idle connection has something to decrypt, or has ended."""
+    """Whether an idle connection has something to decrypt, or has ended. A session ticket is read, and does not count.
+
+    OpenSSL does not show a record that has come in part: the stream says that.
+    """
     try:
         tls.read(1)
     except ssl.SSLWantReadError:

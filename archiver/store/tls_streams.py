@@ -10,7 +10,35 @@ import httpcore2
 
 _CIPHERED_BYTES = 64 * 1024
 """Read at once: a few records. Records that have come and that nobody has asked for yet lie here."""
+_HEADER_BYTES = 5
+"""Of a record; the last two say how many bytes follow."""
 _Result = TypeVar("_Result")
+
+
+class _Records:
+    """Where the records end in the bytes that have come. OpenSSL does not say whether it holds a part of one."""
+
+    def __init__(self) -> None:
+        self._header = b""
+        self._left = 0
+
+    def add(self, ciphered: bytes) -> None:
+        at = 0
+        while at < len(ciphered):
+            if self._left:
+                taken = min(self._left, len(ciphered) - at)
+                self._left -= taken
+            else:
+                taken = min(_HEADER_BYTES - len(self._header), len(ciphered) - at)
+                self._header += ciphered[at : at + taken]
+                if len(self._header) == _HEADER_BYTES:
+                    self._left, self._header = int.from_bytes(self._header[-2:]), b""
+            at += taken
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the last record has come in part."""
+        return bool(self._left or self._header)
 
 
 class TlsStream(httpcore2.AsyncNetworkStream):
@@ -22,6 +50,7 @@ class TlsStream(httpcore2.AsyncNetworkStream):
         self._stream = stream
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
+        self._records = _Records()
 
     @classmethod
     async def begin(
@@ -87,6 +116,7 @@ class TlsStream(httpcore2.AsyncNetworkStream):
             ciphered = await self._stream.read(_CIPHERED_BYTES, seconds)
             if ciphered:
                 self._incoming.write(ciphered)
+                self._records.add(ciphered)
             else:
                 self._incoming.write_eof()
 
@@ -108,5 +138,7 @@ class TlsStream(httpcore2.AsyncNetworkStream):
         return await TlsStream.begin(self, ssl_context, server_hostname, seconds=timeout)
 
     def get_extra_info(self, info: str) -> Any:
-        """As every stream does."""
+        """As every stream does. "is_inside_record": whether the last record has come in part."""
+        if info == "is_inside_record":
+            return self._records.is_inside
         return self._tls if info == "ssl_object" else self._stream.get_extra_info(info)

@@ -14,6 +14,7 @@ import pytest
 from archiver.failures import StoreUnreachable
 from archiver.store.object_streams import ObjectStreams
 from archiver.store.socket_streams import SocketStreams
+from tests.harness.half_records import HalfRecords
 
 SECONDS_MAX = 10
 BODY = bytes(range(256)) * 8000
@@ -209,3 +210,34 @@ def test_a_peer_without_tls_is_not_reached(ends: bool, certificate: pathlib.Path
             writer.transport.abort()
 
     asyncio.run(asyncio.wait_for(run(), SECONDS_MAX))
+
+
+SHORT_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent_bytes", "opened"),
+    [(0, 1), (3, 2), (5, 2), (20, 2)],
+    ids=["nothing", "half of its header", "its header", "half of it"],
+)
+def test_a_connection_on_which_a_record_has_come_in_part_serves_no_other_reader(
+    sent_bytes: int, opened: int, certificate: pathlib.Path
+) -> None:
+    """What it holds would be the next reader's file."""
+    first, second = SHORT_ANSWER + b"first file", SHORT_ANSWER + b"other file"
+    store = HalfRecords(certificate, first=first, second=second, sent_bytes=sent_bytes)
+
+    async def run() -> list[bytes]:
+        streams = ObjectStreams(connections_max=1, ca_bundle=str(certificate))
+        got = []
+        async with store.serving() as port:
+            for _ in range(2):
+                async with streams.open(f"https://127.0.0.1:{port}/o", first=0, count=10, size=10) as pieces:
+                    got.append(b"".join([piece async for piece in pieces]))
+            await streams.close()
+        return got
+
+    got = asyncio.run(asyncio.wait_for(run(), SECONDS_MAX))
+
+    assert store.opened == opened
+    assert got == [b"first file", b"first file" if opened == 2 else b"other file"]
