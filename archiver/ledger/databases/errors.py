@@ -62,7 +62,7 @@ _NOT_OURS = (
 
 
 def _make_anew(remedies: Sequence[str]) -> str:
-    return f"Something has removed it. Run this on the database: {'; '.join(remedies)}"
+    return f"Something has removed it, or its making did not end. Run this on the database: {'; '.join(remedies)}"
 
 
 class LedgerTaken(LedgerUnfit):

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.schema import CreateIndex
+from sqlalchemy.schema import CreateIndex, DropIndex, ExecutableDDLElement
 
 from archiver.ledger.databases.errors import LedgerAltered
 from archiver.ledger.tables import schema
@@ -57,12 +57,13 @@ def require_same(connection: sa.Connection, *, name: str) -> None:
         return
     more = f"; and {len(found) - SAID_MAX} more" if len(found) > SAID_MAX else ""
     said = "; ".join(sentence for sentence, _ in found[:SAID_MAX]) + more
-    remedies = [remedy for _, remedy in found if remedy]
-    raise LedgerAltered(name, said, remedies=remedies if len(remedies) == len(found) else ())
+    can_be_made = all(remedies for _, remedies in found)
+    statements = [statement for _, remedies in found for statement in remedies]
+    raise LedgerAltered(name, said, remedies=statements if can_be_made else ())
 
 
-def differences(connection: sa.Connection) -> Iterator[tuple[str, str | None]]:
-    """Each in words, with the statement that ends it where one does."""
+def differences(connection: sa.Connection) -> Iterator[tuple[str, Sequence[str]]]:
+    """Each in words, with the statements that end it where any do."""
     columns, indexes = (_rows(connection, query) for query in _QUERIES[connection.dialect.name])
     needed = collections.defaultdict[str, dict[str, bool]](dict)
     for table, column, is_needed in columns:
@@ -74,7 +75,7 @@ def differences(connection: sa.Connection) -> Iterator[tuple[str, str | None]]:
         unique |= {(table, index)} if is_unique else set()
     for each in schema.metadata.sorted_tables:
         if each.name not in needed:
-            yield f"it has no table {each.name}", None
+            yield f"it has no table {each.name}", ()
             continue
         yield from _of_columns(each, needed[each.name])
         of_table = {name: found for (table, name), found in of_index.items() if table == each.name}
@@ -82,36 +83,46 @@ def differences(connection: sa.Connection) -> Iterator[tuple[str, str | None]]:
         yield from _of_constraints(each, [of_table[name] for table, name in unique if table == each.name])
 
 
-def _of_columns(table: sa.Table, needed: Mapping[str, bool]) -> Iterator[tuple[str, None]]:
+def _of_columns(table: sa.Table, needed: Mapping[str, bool]) -> Iterator[tuple[str, Sequence[str]]]:
     nullable = {column.name: column.nullable for column in table.columns}
     for name in sorted(nullable.keys() - needed.keys()):
-        yield f"{table.name} has no column {name}", None
+        yield f"{table.name} has no column {name}", ()
     for name, is_needed in needed.items():
         if is_needed and nullable.get(name, True):
             yield (
                 f"{table.name}.{name} is NOT NULL without a default, and this version may write no value there",
-                None,
+                (),
             )
 
 
 def _of_indexes(
     table: sa.Table, found: Mapping[str, list[str | None]], dialect: sa.Dialect
-) -> Iterator[tuple[str, str | None]]:
+) -> Iterator[tuple[str, Sequence[str]]]:
     for index in sorted(table.indexes, key=lambda index: str(index.name)):
         columns = [column.name for column in index.columns]
         if str(index.name) not in found:
-            made = str(CreateIndex(index).compile(dialect=dialect))
-            yield f"{table.name} has no index {index.name}", " ".join(made.split())
+            # PostgreSQL keeps an invalid index whose making did not end, and refuses another of its name.
+            anew = (DropIndex(index, if_exists=True), CreateIndex(index))
+            yield (
+                f"{table.name} has no index {index.name}",
+                [_one_line(statement, dialect) for statement in anew],
+            )
         elif found[str(index.name)] != columns:
-            yield f"the index {index.name} of {table.name} is not on {', '.join(columns)}", None
+            yield f"the index {index.name} of {table.name} is not on {', '.join(columns)}", ()
 
 
-def _of_constraints(table: sa.Table, keys: Collection[list[str | None]]) -> Iterator[tuple[str, None]]:
+def _of_constraints(
+    table: sa.Table, keys: Collection[list[str | None]]
+) -> Iterator[tuple[str, Sequence[str]]]:
     for constraint in table.constraints:
         if isinstance(constraint, sa.UniqueConstraint):
             columns = [column.name for column in constraint.columns]
             if columns not in keys:
-                yield f"{', '.join(columns)} of {table.name} need not be unique", None
+                yield f"{', '.join(columns)} of {table.name} need not be unique", ()
+
+
+def _one_line(statement: ExecutableDDLElement, dialect: sa.Dialect) -> str:
+    return " ".join(str(statement.compile(dialect=dialect)).split())
 
 
 def _rows(connection: sa.Connection, query: str) -> Sequence[Any]:

@@ -107,16 +107,30 @@ def test_the_statements_that_make_missing_indexes_are_said_and_then_the_ledger_i
     ledger.close()
 
 
-def test_an_index_that_postgresql_could_not_finish_counts_as_missing(empty_postgres: str) -> None:
-    Ledger.open(empty_postgres, daemon=True, now=Clock()).close()
+def test_an_index_that_postgresql_could_not_finish_is_named_with_the_statements_that_make_it_anew(
+    empty_postgres: str,
+) -> None:
+    ledger = Ledger.open(empty_postgres, daemon=True, now=Clock())
+    ledger.callbacks.record([Callback(ACCOUNT, name, Status.SUCCEEDED, FAMILY) for name in ("1", "2")])
+    ledger.close()
     engine = plain_engine(empty_postgres)
     with engine.connect() as connection:
-        connection.exec_driver_sql(
-            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'tasks_succeeded'::regclass"
-        )
+        connection.exec_driver_sql("DROP INDEX tasks_succeeded")
+        with pytest.raises(
+            sa.exc.IntegrityError
+        ):  # which leaves an invalid index, as a broken connection does
+            connection.exec_driver_sql("CREATE UNIQUE INDEX CONCURRENTLY tasks_succeeded ON tasks (account)")
 
-    assert "tasks has no index tasks_succeeded" in refusal(engine).said
     engine.dispose()
+
+    error = refusal(engine)
+    assert "tasks has no index tasks_succeeded" in error.said
+    with engine.connect() as connection:
+        for statement in error.remedies:
+            assert statement in str(error)
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+    Ledger.open(empty_postgres, daemon=True, now=Clock()).close()
 
 
 def test_what_a_person_has_added_is_no_difference(empty: sa.Engine, change: Callable[..., None]) -> None:
