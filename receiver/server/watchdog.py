@@ -3,6 +3,9 @@
 systemd and Kubernetes notice that from outside. Docker does not: no failed health check makes it restart a container,
 but the end of the process does. A hard end loses nothing: leases end by themselves, as after kill -9.
 
+A log that takes nothing hangs the loop too, and each thread at its next line. The end is right there as well: nothing
+else makes the door answer again, and the next process begins with an empty pipe.
+
 Time counts only in rounds that the watchdog's own thread makes. A process that was stopped (SIGSTOP, a debugger, a
 suspended machine) has made none meanwhile, so it goes on when it wakes.
 """
@@ -62,7 +65,7 @@ class Watchdog:
         try:
             # By other threads: what hangs may be the log, and then its lock is taken.
             if not _is_done_in_time(functools.partial(_log, thread_id, rounds)):
-                _is_done_in_time(faulthandler.dump_traceback)
+                _is_done_in_time(_dump)
         finally:
             self._end_process(1)
 
@@ -72,6 +75,15 @@ def _is_done_in_time(write: Callable[[], object]) -> bool:
     writer.start()
     writer.join(_LOG_SECONDS)
     return not writer.is_alive()
+
+
+def _dump() -> None:
+    """Past the log. `faulthandler` holds the GIL while it writes: into a full pipe, it would stop every thread, this
+    watchdog's too. So it writes into memory, and `os.write`, which releases the GIL, writes to standard error."""
+    with open(os.memfd_create("threads"), "w+b", buffering=0) as memory:  # noqa: PTH123 -- a descriptor, not a path
+        faulthandler.dump_traceback(memory.fileno())
+        memory.seek(0)
+        os.write(2, memory.read())
 
 
 def _log(thread_id: int, rounds: int) -> None:

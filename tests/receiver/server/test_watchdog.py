@@ -2,16 +2,19 @@
 
 import asyncio
 import contextlib
-import queue
+import os
+import socket
+import subprocess
+import sys
+import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import structlog
 
-from archiver import log
-from receiver.server import watchdog
 from receiver.server.watchdog import HANG_ROUNDS, Watchdog
+from tests.harness.terminal import ended_in_time
 
 PATIENCE_SECONDS = 60.0
 
@@ -30,6 +33,16 @@ class Rounds:
         self._each(self.done)
         self.done += 1
         return False
+
+
+def socket_pair() -> tuple[int, int]:
+    ours, theirs = socket.socketpair()
+    return ours.detach(), theirs.detach()
+
+
+def start(source: str, *, stderr: int, options: Sequence[str] = ()) -> subprocess.Popen[str]:
+    command = [sys.executable, *options, "-W", "error", "-c", textwrap.dedent(source)]
+    return subprocess.Popen(command, stderr=stderr, text=True)
 
 
 @pytest.fixture
@@ -88,24 +101,83 @@ def test_a_loop_that_is_closed_is_not_watched(loop: asyncio.AbstractEventLoop) -
     assert watch(loop, Rounds(10 * HANG_ROUNDS, close)) == []
 
 
-def test_a_log_that_hangs_too_does_not_keep_the_process_and_the_threads_are_dumped_past_it(
-    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+def fill(descriptor: int) -> None:
+    """To the last byte: the dump is written in small pieces."""
+    os.set_blocking(descriptor, False)
+    for size in (4096, 1):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(descriptor, b"x" * size)
+    os.set_blocking(descriptor, True)
+
+
+LOGS_INTO_WHAT_NOBODY_READS = """
+    import asyncio
+    from archiver import log
+    from receiver.server import watchdog
+
+    watchdog.ROUND_SECONDS = 0.01
+    watchdog._LOG_SECONDS = 0.2
+    log.configure(format="json", level="info")
+
+    async def log_for_ever():
+        with watchdog.Watchdog().watching(asyncio.get_running_loop()):
+            while True:
+                log.get().info("daemon.draining", message="x" * 1000)
+                await asyncio.sleep(0)
+
+    asyncio.run(log_for_ever())
+"""
+
+
+@pytest.mark.parametrize("options", [["-u"], []], ids=["unbuffered", "buffered"])
+@pytest.mark.parametrize("make", [os.pipe, socket_pair, os.openpty])
+def test_a_full_log_that_nobody_reads_does_not_keep_the_process(
+    make: Callable[[], tuple[int, int]], options: list[str]
 ) -> None:
-    goes_on, has_gone, dumped = threading.Event(), threading.Event(), queue.SimpleQueue[bool]()
+    """A pipe of Docker's, a socket of journald's, a terminal at Ctrl-S: the dump of the threads may hang there too."""
+    reading, writing = make()
+    try:
+        fill(writing)
+        process = start(LOGS_INTO_WHAT_NOBODY_READS, stderr=writing, options=options)
+        with ended_in_time(process):
+            assert process.wait() == 1
+    finally:
+        os.close(reading)
+        os.close(writing)
 
-    class Hanging:
-        def critical(self, *_: object, **__: object) -> None:
-            goes_on.wait(PATIENCE_SECONDS)
-            has_gone.set()
 
-    monkeypatch.setattr(log, "get", Hanging)
-    monkeypatch.setattr(watchdog, "_LOG_SECONDS", 0.01)
-    monkeypatch.setattr("faulthandler.dump_traceback", lambda: dumped.put(True))
+HANGS_INSIDE_THE_LOG = """
+    import asyncio
+    import io
+    import threading
+    from archiver import log
+    from receiver.server import watchdog
 
-    assert watch(loop, Rounds(10 * HANG_ROUNDS)) == [1]
-    assert dumped.get(timeout=PATIENCE_SECONDS)
-    goes_on.set()
-    assert has_gone.wait(PATIENCE_SECONDS)
+    class Hanging(io.StringIO):
+        def write(self, _text):
+            threading.Event().wait()
+
+    async def hang():
+        with watchdog.Watchdog().watching(asyncio.get_running_loop()):
+            await asyncio.sleep(0)
+            log.get().info("daemon.draining")
+
+    watchdog.ROUND_SECONDS = 0.01
+    watchdog._LOG_SECONDS = 0.2
+    log.configure(format="json", level="info", stream=Hanging())
+    asyncio.run(hang())
+"""
+
+
+def test_the_threads_are_dumped_past_a_log_that_hangs() -> None:
+    process = start(HANGS_INSIDE_THE_LOG, stderr=subprocess.PIPE)
+    with ended_in_time(process):
+        errors = process.communicate()[1]
+
+    assert process.returncode == 1
+    assert "(most recent call first)" in errors
+    assert " in hang\n" in errors
 
 
 def test_the_watch_ends_with_the_block(loop: asyncio.AbstractEventLoop) -> None:
