@@ -15,6 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from archiver.ledger.databases.dialect import in_index_order
 from archiver.ledger.databases.protocol import Database
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.rows import assets_of
@@ -200,7 +201,8 @@ class _Search:
         """All rows are meant: those that are wanted, and one more, which shows that there is a further page."""
         values = values_of(walks, self._chosen, self.at, rows=limit + 2)
         query = self._query(merged(walks, self._chosen, self.at))
-        rows = connection.execute(query, values).mappings().all()
+        with in_index_order(connection):
+            rows = connection.execute(query, values).mappings().all()
         found = list(rows[:limit])
         return found, rows[max(0, len(found) - 1) :]
 
@@ -213,13 +215,15 @@ class _Search:
         # One row more, of which is known only that it is there.
         values = values_of(walks, self._chosen, self.at, rows=step_rows + 1)
         query = self._query(walked, is_meant(walks, self._chosen)).limit(count_max)
-        candidates = connection.execute(query, values).mappings().all()
+        with in_index_order(connection):
+            candidates = connection.execute(query, values).mappings().all()
         found = [row for row in candidates if self._words is None or self._words.are_in(row)][:limit]
         if len(found) == limit:
             last = found[-1]["position"]
         else:
             last = candidates[-1]["position"] if len(candidates) == count_max else step_rows
-        ends = connection.execute(_from(walked), {**values, "first": last}).mappings().all()
+        with in_index_order(connection):
+            ends = connection.execute(_from(walked), {**values, "first": last}).mappings().all()
         return found, ends
 
     def _query(self, walked: sa.Subquery, meant: sa.ColumnElement[bool] | None = None) -> sa.Select[Any]:

@@ -159,12 +159,16 @@ PAGES = [
 def test_a_page_of_one_owner_passes_no_flood_of_another(flooded: Desk) -> None:
     statements = executed(lambda: [flooded.ledger.views.tasks(chosen, limit=50) for chosen in PAGES])
 
-    pages = [(said, given) for said, given in statements if "row_number()" in said]
-    assert len(pages) == len(PAGES)
+    plans = []
     with flooded.ledger.database.read() as connection:
-        plans = [plan_of(connection, said, given) for said, given in pages]
+        for said, given in statements:
+            if "set_config" in said:  # as the transaction did
+                connection.exec_driver_sql(said, given)
+            elif "row_number()" in said:
+                plans.append(plan_of(connection, said, given))
+    assert len(plans) == len(PAGES)
     for plan in plans:
-        assert re.findall(r"using (?!tasks_by_family|tasks_by_hint|tasks_pkey)\w+", plan) == []
+        assert re.findall(r"using (?!tasks_by_family|tasks_by_hint|tasks_pkey)\w+", plan) == [], plan
 
 
 def test_the_overview_takes_few_steps_whatever_was_counted(flooded: Desk) -> None:
