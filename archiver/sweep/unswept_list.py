@@ -36,6 +36,9 @@ class UnsweptList:
         """Whether the present reading has shown every task of the list."""
         self._listing = Listing(self._read)
         self._pages: Iterator[Page] | None = None
+        self._search_from = 1
+        """Where the search for the last page of a list that runs oldest first begins. If one look's queries do not
+        suffice for it, the next look goes on."""
         self._last_with_rows = 1
         self._has_unread = False
         self._open_since = 0
@@ -66,8 +69,10 @@ class UnsweptList:
         try:
             page = next(pages, None)
         except _QueriesSpent:
+            self._search_from = self._last_with_rows
             return None
         self._pages = pages
+        self._search_from = self._listing.last_page or 1
         self.is_whole = page is None and not self._has_unread
         return page
 
@@ -91,7 +96,7 @@ class UnsweptList:
     def _begin(self, now: int) -> Iterator[Page]:
         self._begun_at, self.is_whole, self._has_unread, self._open_since = now, False, False, now
         self._listing = Listing(
-            self._read, oldest_first=self._listing.oldest_first, last_page=self._last_with_rows
+            self._read, oldest_first=self._listing.oldest_first, last_page=self._search_from
         )
         self._last_with_rows = 1
         return self._listing.pages()

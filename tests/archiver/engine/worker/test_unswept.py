@@ -236,6 +236,22 @@ def test_a_list_without_end_costs_a_bounded_number_of_queries_a_day(engine: Engi
     assert QUERIES_MAX <= days[0] <= QUERIES_MAX + 2 * others
 
 
+def test_a_list_whose_last_page_is_not_found_in_one_look_is_read_by_the_next(
+    engine: Engine, loop: SweepLoop
+) -> None:
+    engine.sim.switches.list_page_rows_max, engine.sim.switches.list_order = 2, "oldest_first"
+    now = engine.clock.now()
+    for number in range(1, 422):
+        engine.sim.create_task(family=OTHER, status="failed", created_at=now - number * 1000)
+    newest = engine.sim.create_task(family=OTHER, status="succeed", created_at=now)
+    assert look(engine, loop) == []
+    engine.sim.fault("list", faults.ErrorCode(500, 5000), match=OTHER, times=1)
+
+    (problem,) = look(engine, loop, after_seconds=LOOK_SECONDS)
+
+    assert newest in problem.message
+
+
 def test_what_a_look_has_found_clean_is_not_read_again(engine: Engine, loop: SweepLoop) -> None:
     engine.sim.switches.list_page_rows_max = 5
     for _ in range(15):
