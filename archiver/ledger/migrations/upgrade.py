@@ -7,7 +7,8 @@
    PostgreSQL, a revision that builds indexes beside writers is a step of its own; a crash there leaves an index that
    is not valid, which the next start drops first.
 4. The ledger says which programs may use it (`schema_uses`): those that know the revision `oldest`. So a program goes
-   on beside a newer one, and starts again, where the newer revisions allow that.
+   on beside a newer one, and starts again, where the newer revisions allow that. At every moment there is a row for the
+   revision that the ledger has; rows of other revisions count for nothing.
 """
 
 import math
@@ -17,7 +18,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 from alembic.runtime.migration import MigrationContext
 
-from archiver.ledger.databases.dialect import try_to_take_turn
+from archiver.ledger.databases.dialect import try_to_take_turn, upsert
 from archiver.ledger.databases.errors import LedgerMissing, LedgerOld, LedgerUnfit, LedgerUnusable
 from archiver.ledger.databases.file import APPLICATION_ID, missing
 from archiver.ledger.databases.postgres import PostgresDatabase, drop_snapshot, drop_unfinished_indexes
@@ -36,11 +37,13 @@ def migrate(database: Database, *, wait: Callable[[float], object] = time.sleep)
     Raises LedgerUnusable for a ledger that only newer versions may use; whose file it is, `open_file` has looked at.
     """
     with database.read() as connection:
-        if not _is_behind(connection, name=database.name):
+        if not _is_behind(connection, name=database.name) and not _lacks_its_note(connection):
             return
     while True:
         with database.write(seconds_max=math.inf) as connection:
             if not _is_behind(connection, name=database.name):
+                if _lacks_its_note(connection):
+                    _note_users(connection, revisions.newest())
                 return
             has_turn = try_to_take_turn(connection)
             # Another process may have ended its turn between the two.
@@ -125,6 +128,8 @@ def _take_step(database: Database, connection: sa.Connection) -> None:
         drop_snapshot(connection)
         with database.direct() as direct:
             drop_unfinished_indexes(direct)
+            # Each statement commits by itself: a crash behind `run` must not leave a revision without its note.
+            _note_users(direct, following)
             revisions.run(direct, following)
             _say_whose(direct)
         return
@@ -144,9 +149,20 @@ def _say_whose(connection: sa.Connection) -> None:
     current = _current(connection)
     if current is None or not sa.inspect(connection).has_table(schema.schema_uses.name):
         return  # an intermediate revision without the table
-    connection.execute(sa.delete(schema.schema_uses))
-    row = {"revision": current, "oldest": revisions.oldest_user(current)}
-    connection.execute(sa.insert(schema.schema_uses), row)
+    _note_users(connection, current)
+    connection.execute(sa.delete(schema.schema_uses).where(schema.schema_uses.c.revision != current))
+
+
+def _note_users(connection: sa.Connection, revision: str) -> None:
+    """Note which programs may use a ledger of this revision. Notes for other revisions stay."""
+    row = {"revision": revision, "oldest": revisions.oldest_user(revision)}
+    upsert(connection, schema.schema_uses, row, update=["oldest"])
+
+
+def _lacks_its_note(connection: sa.Connection) -> bool:
+    """Whether a ledger of this version's schema lacks it: an earlier version could be killed before it wrote it. Only a
+    program that knows the revision can write it."""
+    return _current(connection) == revisions.newest() and _oldest_user(connection, revisions.newest()) is None
 
 
 def _oldest_user(connection: sa.Connection, revision: str) -> str | None:

@@ -136,6 +136,71 @@ def test_a_program_that_is_too_old_is_refused_with_what_to_do(
         start(empty)
 
 
+def test_a_daemon_killed_right_after_an_index_is_built_locks_no_older_program_out(
+    empty_postgres: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The revision is committed by itself, and nothing that the daemon does after it has happened."""
+    engine = plain_engine(empty_postgres)
+    start(engine).close()
+    body = BUILDS_AN_INDEX + "\nis_compatible = True\n"
+    with added_revisions(tmp_path, body) as names, monkeypatch.context() as patch:
+        patch.setattr(revisions, "run", killed_behind(revisions.run))
+        with pytest.raises(Killed):
+            start(engine)
+
+    start(engine).close()
+
+    assert value(engine, "SELECT version_num FROM alembic_version") == names[-1]
+    engine.dispose()
+
+
+class Killed(BaseException):
+    """Nothing handles it."""
+
+
+def killed_behind(run: Callable[[sa.Connection, str], None]) -> Callable[[sa.Connection, str], None]:
+    def run_and_die(connection: sa.Connection, revision: str) -> None:
+        run(connection, revision)
+        raise Killed
+
+    return run_and_die
+
+
+def test_a_daemon_killed_while_an_index_is_built_locks_no_older_program_out(
+    empty_postgres: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = plain_engine(empty_postgres)
+    start(engine).close()
+
+    def die(_connection: sa.Connection, _revision: str) -> None:
+        raise Killed
+
+    with added_revisions(tmp_path, BUILDS_AN_INDEX), monkeypatch.context() as patch:
+        patch.setattr(revisions, "run", die)
+        with pytest.raises(Killed):
+            start(engine)
+
+    start(engine).close()
+
+    engine.dispose()
+
+
+def test_a_start_notes_which_programs_may_use_a_ledger_that_does_not_say_so(
+    empty: sa.Engine, tmp_path: pathlib.Path
+) -> None:
+    """An earlier version could be killed before it wrote the note."""
+    start(empty).close()
+    with added_revisions(tmp_path, ADDS_A_COLUMN):
+        start(empty).close()
+        with empty.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM schema_uses")
+        start(empty).close()
+
+    start(empty).close()
+
+    assert value(empty, "SELECT count(*) FROM schema_uses") == 1
+
+
 # --- several at once --------------------------------------------------------------------------------------------
 
 
