@@ -152,7 +152,6 @@ class _Search:
         self._database = database
         self._chosen = chosen
         self._words = Words(chosen.text) if chosen.text else None
-        self._walks: tuple[Walk, ...] | None = None
         self._looked_at = after.looked_at if after and self._words else 0
         self._looked_at_max = LOOKED_AT_MAX if self._words else UNINDEXED_ROWS_MAX
         self.at = after
@@ -186,7 +185,8 @@ class _Search:
     def _step(self, limit: int, *, step_rows: int) -> list[sa.RowMapping]:
         """Look at up to `step_rows` rows, in one transaction, until `limit` are found."""
         with self._database.read() as connection:
-            walks = self._walks = self._walks or walks_of(connection, self._chosen)
+            # Anew for each step: a task that changes its state meanwhile may be in another walk, maybe the first there.
+            walks = walks_of(connection, self._chosen)
             if not walks:
                 self.is_at_end = True
                 return []

@@ -192,6 +192,32 @@ def test_all_tasks_of_an_id_come_on_one_page_even_if_it_is_to_have_fewer(desk: D
     assert ids(desk, TaskFilter(text="t1"), limit=1, page=page.next_page) == []
 
 
+@pytest.mark.parametrize(
+    "chosen", [TaskFilter(account=ACCOUNT, text="fox"), TaskFilter(family=FAMILY, text="fox")]
+)
+def test_a_search_finds_a_task_that_changes_its_state_between_two_steps(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, chosen: TaskFilter
+) -> None:
+    """The state is one that no task had when the search began, and the API's word is the first of this task."""
+    register(desk, "old", request={"prompt": "fox"})
+    for number in range(9):
+        desk.clock.advance(MINUTE)
+        register(desk, f"t{number}", request={"prompt": "hen"})
+    move_to = pages._Search._move_to  # noqa: SLF001 -- between two steps
+    steps: list[object] = []
+
+    def move_and_change(search: pages._Search, *ends: Any) -> None:
+        move_to(search, *ends)
+        steps.append(ends)
+        if len(steps) == 1:
+            desk.say(answer("old", Status.FAILED, created_at=START, message="policy"))
+
+    monkeypatch.setattr(pages._Search, "_move_to", move_and_change)  # noqa: SLF001 -- as above
+
+    assert ids(desk, chosen, limit=2) == ["old"]
+    assert len(steps) > 1
+
+
 def test_of_a_request_that_is_very_long_a_text_is_found_and_no_more_is_read(desk: Desk) -> None:
     request = {"prompt": [f"{number} " + "x" * 8000 for number in range(9)] + ["a red fox"]}
     register(desk, "t", request=request)
