@@ -258,7 +258,10 @@ def _dead_forwards(view: StatusView, expected: Expected) -> Iterator[Problem]:
 _WHY_DOUBTED = {
     MatchDoubt.CLIENTS: "creates with different callback URLs were under way",
     MatchDoubt.TASKS: "there are more tasks than creates",
+    MatchDoubt.FEW: "most creates of that time have made no task",
     MatchDoubt.APPLICATIONS: "an application creates such tasks without the gateway",
+    MatchDoubt.MANY: "there are more creates or tasks at that time than the daemon judges",
+    MatchDoubt.UNDECIDED: "for two hours tasks of that time have not ended, or no sweep has succeeded",
 }
 
 
@@ -272,14 +275,19 @@ def _doubted_creates(view: StatusView, expected: Expected) -> Iterator[Problem]:
             what_to_do = (
                 f"Add {doubt.family} to KLING_FAMILIES. If it is there, see why: kling-archiver sweep."
             )
-        else:
+        elif doubt.task_ids:
             ids = listing(doubt.task_ids[:IDS_MAX], count=len(doubt.task_ids))
             message += f", and may have made these tasks or not, because {_WHY_DOUBTED[doubt.reason]}: {ids}"
             what_to_do = _about(
                 doubt.task_ids[0],
-                f"See the task: {SHOW}. If your application has created it, give it the result yourself. When "
-                "you have seen it: kling-archiver acknowledge ID.",
+                f"See the task: {SHOW}. If your application has created it, give it the result yourself.",
             )
+        else:
+            message += f", and may have made tasks or not, because {_WHY_DOUBTED[doubt.reason]}"
+            what_to_do = "See in the console or by your application whether results are missing."
+        # A reference may begin with a hyphen, and would be taken for an option.
+        reference = f"{'-- ' * doubt.reference.startswith('-')}{shlex.quote(doubt.reference)}"
+        what_to_do += f" When you have seen it: kling-archiver acknowledge {reference}."
         yield Problem(
             "forwards_dead",
             message,

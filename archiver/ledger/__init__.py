@@ -27,6 +27,7 @@ from archiver.ledger.forwards import (
 )
 from archiver.ledger.gateway_creates.by_time import MatchDoubt
 from archiver.ledger.gateway_creates.doubts import DoubtedCreates, DoubtView
+from archiver.ledger.gateway_creates.joining import Joined
 from archiver.ledger.holds import HoldOutcome, HoldView
 from archiver.ledger.ledger import Ledger
 from archiver.ledger.rebuilding import ROWS_MAX as REBUILT_ROWS_MAX
@@ -97,6 +98,7 @@ __all__ = [
     "HoldOutcome",
     "HoldView",
     "HourView",
+    "Joined",
     "KnownState",
     "Ledger",
     "LedgerAltered",

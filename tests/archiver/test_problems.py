@@ -9,6 +9,7 @@ import pytest
 from archiver.failures import AssetGone, BucketMissing, ResultsMissing
 from archiver.ledger import Acknowledged, Service, StatusView
 from archiver.ledger.databases.protocol import Disk
+from archiver.ledger.gateway_creates import lost_answers
 from archiver.ledger.gateway_creates.by_time import AFTER_MS, UNSWEPT_MS
 from archiver.ledger.gateway_creates.registering import GatewayCreate
 from archiver.model import Problem, Stage, State
@@ -324,6 +325,55 @@ def test_a_create_without_an_answer_that_no_sweep_follows_is_a_problem_after_an_
     (problem,) = [problem for problem in problems(desk) if problem.code == "forwards_dead"]
     assert problem.reason == "not_swept"
     assert "Add videos/effects to KLING_FAMILIES" in problem.what_to_do
+    assert problem.what_to_do.endswith("kling-archiver acknowledge r.")
+
+    acknowledge(desk, "r")
+    assert "forwards_dead" not in codes(desk)
+    again = desk.ledger.acknowledgements.acknowledge(["r", "r-0"], account=ACCOUNT)
+    assert again == {"r": Acknowledged.ALREADY, "r-0": Acknowledged.UNKNOWN}
+
+
+def test_a_reference_acknowledges_the_creates_that_were_doubted_by_then_for_the_same_reason(
+    desk: Desk,
+) -> None:
+    for number in range(3):
+        desk.ledger.gateway_creates.commit(
+            begun=[GatewayCreate(f"r-{number}", ACCOUNT, FAMILY, None, "https://app.example.com/", {})]
+        )
+        desk.clock.advance(AFTER_MS + UNSWEPT_MS)
+        desk.ledger.gateway_creates.match_by_time()
+
+    acknowledge(desk, "r-1")
+
+    unseen = desk.rows("SELECT reference FROM gateway_creates WHERE unseen_since IS NOT NULL")
+    assert unseen == [{"reference": "r-2"}]
+
+
+def test_a_reference_that_begins_with_a_hyphen_is_not_named_as_an_option(desk: Desk) -> None:
+    desk.ledger.gateway_creates.commit(
+        begun=[GatewayCreate("-r", ACCOUNT, FAMILY, None, "https://app.example.com/", {})]
+    )
+    desk.clock.advance(AFTER_MS + UNSWEPT_MS)
+    desk.ledger.gateway_creates.match_by_time()
+
+    (problem,) = [problem for problem in problems(desk) if problem.code == "forwards_dead"]
+
+    assert problem.what_to_do.endswith("kling-archiver acknowledge -- -r.")
+
+
+def test_creates_that_are_doubted_without_any_task_are_a_problem_that_can_be_acknowledged(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lost_answers, "MAKERS_MAX", 1)
+    lose_answers(desk, "https://one.example.com/", "https://two.example.com/")
+    desk.ledger.tombstones.forget("t", account=ACCOUNT)
+    live(desk)
+    desk.ledger.gateway_creates.match_by_time()
+
+    (problem,) = problems(desk)
+    assert problem.reason == "too_much_to_judge"
+    acknowledge(desk, "r-1")
+    assert "forwards_dead" not in codes(desk)
 
 
 def acknowledge(desk: Desk, task_id: str = "t") -> None:

@@ -13,7 +13,7 @@ import httpx2
 import sqlalchemy as sa
 
 from archiver.ledger import Ledger
-from archiver.ledger.gateway_creates.by_time import AFTER_MS, PATIENCE_MS
+from archiver.ledger.gateway_creates.by_time import MATCHED_MS, PATIENCE_MS
 from tests.harness.consumer import SECRET, Consumer, consumer
 from tests.harness.daemons import FAMILY, Daemon, Site, until
 from tests.harness.gateway import GATEWAY_KEY
@@ -27,7 +27,7 @@ CREATES_BETWEEN = 8
 """Answered before each kill; more are under way."""
 CLIENTS_ORIGIN = "http://127.0.0.1:9"
 """Private and plain: KLING_FORWARD_HOSTS allows it. It has no listener."""
-AGE_MS = AFTER_MS + PATIENCE_MS
+AGE_MS = MATCHED_MS + PATIENCE_MS
 """So long ago a create must have been for its task to be found by its time."""
 HEADERS = {"Authorization": f"Bearer {GATEWAY_KEY}", "Content-Type": "application/json"}
 

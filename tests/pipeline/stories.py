@@ -11,7 +11,7 @@ from archiver.engine.forwarding.loop import HELD_FAILURES
 from archiver.engine.host_watch import DOWN_IN_A_ROW
 from archiver.failures import AssetGone, BucketMissing, LedgerUnavailable, Stopped, StoreUnreachable
 from archiver.ledger import Ledger
-from archiver.ledger.gateway_creates.by_time import AFTER_MS
+from archiver.ledger.gateway_creates.by_time import AFTER_MS, MATCHED_MS
 from archiver.ledger.gateway_creates.registering import CreatedTask, GatewayCreate
 from archiver.model import DAY_MS, RETENTION_MS, Callback, State, Status
 from tests.harness.by_hand import PostgresByHand
@@ -172,7 +172,7 @@ def a_create_without_answer_and_callback(pipeline: Pipeline) -> None:
     pipeline.engine.ledger.gateway_creates.commit(begun=[lost])
     pipeline.task()
     pipeline.missed = 1
-    pipeline.engine.clock.advance(seconds=AFTER_MS / 1000)
+    pipeline.engine.clock.advance(seconds=MATCHED_MS / 1000)
 
 
 def a_deadline_in_an_outage(pipeline: Pipeline) -> None:

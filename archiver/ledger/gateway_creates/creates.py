@@ -30,6 +30,7 @@ from archiver.ledger.gateway_creates.registering import (
     register_all,
     request_json,
 )
+from archiver.ledger.gateway_creates.turns import BEGINNING, Cursor
 from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.named_values import set_named_value
@@ -62,6 +63,9 @@ class GivenUp:
 
 class GatewayCreates(Part):
     """The creates of clients."""
+
+    _matched_after: Cursor = BEGINNING
+    _judged_after: Cursor = BEGINNING
 
     @retried
     def commit(
@@ -105,34 +109,44 @@ class GatewayCreates(Part):
         """Join tasks with the creates that made them, where the answer was lost."""
         with self._database.read() as connection:
             now = self._now()
-            found = matching.by_external_id(connection, now=now)
+            found, cursor = matching.by_external_id(connection, after=self._matched_after, now=now)
         if not found:
+            self._matched_after = cursor
             return []
         with self._database.write() as connection:
             rows = lock_tasks(connection, [row_id for _, row_id in found])
-            return [
+            joined = [
                 join(connection, create, rows[row_id], by=JoinedBy.EXTERNAL_ID, now=now)
                 for create, row_id in found
                 if row_id in rows
             ]
+        self._matched_after = cursor
+        return joined
 
     @retried
     def match_by_time(self) -> tuple[list[Joined], list[DoubtedCreates]]:
         """Join tasks with creates whose answers were lost, where nothing else can have made them; and what is newly in
-        doubt."""
+        doubt. What is too much for one transaction is left to the next round."""
         with self._database.read() as connection:
             now = self._now()
-            families = lost_answers.judged_families(connection, now=now)
-            if not doubts.are_news(connection, families):
-                return [], []
-        with self._database.write() as connection:
-            joined = [
-                match
-                for family in families
-                for judgement in family.judgements
-                for match in _join_by_time(connection, judgement, now=now)
-            ]
-            return joined, doubts.note(connection, families, now=now)
+            judged = lost_answers.judged_round(connection, after=self._judged_after, now=now)
+            news = doubts.news(connection, judged.families)
+        if not news.is_all:
+            # The rest is judged again, and what is written now is no news then.
+            judged = dataclasses.replace(judged, cursor=self._judged_after)
+        joined: list[Joined] = []
+        doubted: list[DoubtedCreates] = []
+        if news.families:
+            with self._database.write() as connection:
+                joined = [
+                    match
+                    for family in news.families
+                    for judgement in family.judgements
+                    for match in _join_by_time(connection, judgement, now=now)
+                ]
+                doubted = doubts.note(connection, news.families, now=now)
+        self._judged_after = judged.cursor
+        return joined, doubted
 
     @retried
     def prune(self) -> list[GivenUp]:

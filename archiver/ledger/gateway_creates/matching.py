@@ -6,14 +6,14 @@ The task must also have been created while the create was in flight: a create th
 made nothing. And the match is made only once no answer can come any more, because a refusal would also settle it.
 """
 
-import collections
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from archiver.ledger.gateway_creates.by_time import AFTER_MS, BEFORE_MS
+from archiver.ledger.gateway_creates.by_time import AFTER_MS, MADE_AFTER_MS, MADE_BEFORE_MS
 from archiver.ledger.gateway_creates.joining import OPEN
+from archiver.ledger.gateway_creates.turns import Cursor, in_turn, next_cursor
 from archiver.ledger.tables import schema
 
 CREATES_MAX = 200
@@ -26,14 +26,20 @@ Found = tuple[Row, int]
 _CREATES, _TASKS = schema.gateway_creates, schema.tasks
 
 
-def by_external_id(connection: sa.Connection, *, now: int) -> list[Found]:
-    """Each task at most once. Where creates that differ may have made it, none of them gets it: only Kling knows which
-    it took."""
-    possible: dict[int, list[Row]] = collections.defaultdict(list)
-    for create in connection.execute(_open(now=now)).mappings().all():
+def by_external_id(connection: sa.Connection, *, after: Cursor, now: int) -> tuple[list[Found], Cursor]:
+    """Each task at most once, and where the next round goes on. Where creates that differ may have made it, none of
+    them gets it: only Kling knows which it took."""
+    creates = connection.execute(in_turn(_open(now=now), after=after, limit=CREATES_MAX)).mappings().all()
+    possible: dict[int, Row] = {}
+    for create in creates:
         if (row_id := connection.execute(_task_of(create)).scalar()) is not None:
-            possible[row_id].append(create)
-    return [(creates[0], row_id) for row_id, creates in possible.items() if _are_alike(creates)]
+            possible.setdefault(row_id, create)
+    found = [
+        (create, row_id)
+        for row_id, create in possible.items()
+        if _are_alike(connection.execute(_rivals_of(create)).mappings().all())
+    ]
+    return found, next_cursor(creates, limit=CREATES_MAX)
 
 
 def _are_alike(creates: Sequence[Row]) -> bool:
@@ -41,13 +47,22 @@ def _are_alike(creates: Sequence[Row]) -> bool:
 
 
 def _open(*, now: int) -> sa.Select[Any]:
-    """The newest first: an old one has been looked for often."""
-    query = sa.select(_CREATES).where(
+    return sa.select(_CREATES).where(
         _CREATES.c.state == OPEN,
         _CREATES.c.external_task_id.is_not(None),
         _CREATES.c.created_at <= now - AFTER_MS,
     )
-    return query.order_by(_CREATES.c.created_at.desc()).limit(CREATES_MAX)
+
+
+def _rivals_of(create: Row) -> sa.Select[Any]:
+    """This create, and others that may have made the same task: in this round or in another's."""
+    at, distance = create["created_at"], MADE_BEFORE_MS + MADE_AFTER_MS
+    return sa.select(_CREATES).where(
+        _CREATES.c.created_at.between(at - distance, at + distance),
+        _CREATES.c.account == create["account"],
+        _CREATES.c.external_task_id == create["external_task_id"],
+        _CREATES.c.state == OPEN,
+    )
 
 
 def _task_of(create: Row) -> sa.Select[Any]:
@@ -58,7 +73,7 @@ def _task_of(create: Row) -> sa.Select[Any]:
         .where(_TASKS.c.account == create["account"])
         .where(_TASKS.c.external_task_id == create["external_task_id"])
         .where(_TASKS.c.confirmed_at.is_not(None))
-        .where(_TASKS.c.created_at.between(at - BEFORE_MS, at + AFTER_MS))
+        .where(_TASKS.c.created_at.between(at - MADE_BEFORE_MS, at + MADE_AFTER_MS))
         .where(_TASKS.c.named_by_create.is_(False))
         .where(_TASKS.c.client_callback_url.is_(None), _TASKS.c.request.is_(None))
         .limit(1)

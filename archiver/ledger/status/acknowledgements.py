@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.ledger.databases.dialect import unindexed
-from archiver.ledger.gateway_creates.doubts import doubts_about
+from archiver.ledger.gateway_creates.doubts import acknowledge_reference, doubts_about
 from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.forwards import ForwardState
@@ -36,7 +36,7 @@ class Acknowledgements(Part):
 
     @retried
     def acknowledge(self, task_ids: Collection[str], *, account: str) -> dict[str, Acknowledged]:
-        """Acknowledge these ids or external ids, at most ROWS_MAX; the outcome of each."""
+        """Acknowledge these ids, external ids or references of creates, at most ROWS_MAX; the outcome of each."""
         with self._database.write() as connection:
             return {task_id: self._one(connection, account=account, task_id=task_id) for task_id in task_ids}
 
@@ -58,7 +58,9 @@ class Acknowledgements(Part):
     def _one(self, connection: sa.Connection, *, account: str, task_id: str) -> Acknowledged:
         row = find(connection, account=account, task_id=task_id)
         if row is None:
-            return Acknowledged.UNKNOWN
+            is_new = acknowledge_reference(connection, account=account, reference=task_id)
+            outcomes = {None: Acknowledged.UNKNOWN, True: Acknowledged.DONE, False: Acknowledged.ALREADY}
+            return outcomes[is_new]
         if row["unseen_since"] is not None and self._mark(connection, row["id"]):
             return Acknowledged.DONE
         is_done = self._acknowledge_missing(connection, row["id"])

@@ -16,6 +16,7 @@ from archiver.failures import ApiTokenRefused, BucketMissing, Failure, LedgerUna
 from archiver.kling.client import KlingClient
 from archiver.kling.credentials import KeyPair
 from archiver.kling.limiter import Priority
+from archiver.ledger.gateway_creates.registering import GatewayCreate
 from archiver.metrics import Metrics
 from archiver.model import DiscoveredBy, Stage, State, Status, rfc3339
 from archiver.problems import Expected
@@ -526,12 +527,33 @@ def test_creates_that_time_cannot_tell_apart_are_logged_and_counted_once(
     assert value(questions, 'kling_gateway_creates_total{result="doubted"}') == 2
 
 
+def test_a_look_at_lost_answers_that_fails_hides_no_match_by_external_id_and_skips_no_other_duty(
+    questions: Questions, upkeep: Upkeep, lines: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = questions.desk
+    named = GatewayCreate("r-1", ACCOUNT, FAMILY, "e-1", "https://app.example.com/", {})
+    desk.ledger.gateway_creates.commit(begun=[named])
+    desk.say(answer(external_task_id="e-1", created_at=desk.clock()), by=DiscoveredBy.SWEEP)
+    desk.clock.advance(HOUR)
+
+    def fail(_: object) -> None:
+        raise LedgerUnavailable("no answer")
+
+    monkeypatch.setattr(type(desk.ledger.gateway_creates), "match_by_time", fail)
+
+    with pytest.raises(LedgerUnavailable):
+        upkeep.run_once()
+
+    assert value(questions, 'kling_gateway_creates_total{result="joined"}') == 1
+    assert {"task.joined", "callbacks.missed"} <= {line["event"] for line in lines}
+
+
 def test_a_clock_that_was_set_back_does_not_delay_the_look_at_lost_answers(
     questions: Questions, upkeep: Upkeep, lines: list[EventDict]
 ) -> None:
-    questions.desk.clock.advance(HOUR)
+    questions.desk.clock.advance(2 * HOUR)
     upkeep.run_once()
-    questions.desk.clock.advance(-HOUR)
+    questions.desk.clock.advance(-2 * HOUR)
     lose_answers(questions.desk, "https://app.example.com/")
 
     upkeep.run_once()

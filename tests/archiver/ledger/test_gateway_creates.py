@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from archiver.ledger.gateway_creates.by_time import AFTER_MS
+from archiver.ledger.gateway_creates import matching
+from archiver.ledger.gateway_creates.by_time import AFTER_MS, CLOCKS_MS, MADE_AFTER_MS
 from archiver.ledger.gateway_creates.creates import REFERENCE_DAYS_MAX, GivenUp
 from archiver.ledger.gateway_creates.joining import JoinedBy
 from archiver.ledger.gateway_creates.registering import CreatedTask, GatewayCreate
@@ -157,17 +158,49 @@ def test_an_external_id_joins_what_the_sweep_has_found_once_no_answer_can_come(d
     assert desk.ledger.gateway_creates.match() == []
 
 
+@pytest.mark.parametrize("is_newest", [False, True])
+def test_creates_with_external_ids_that_have_made_nothing_do_not_keep_another_from_its_turn(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, is_newest: bool
+) -> None:
+    monkeypatch.setattr(matching, "CREATES_MAX", 2)
+    creates, made_at = desk.ledger.gateway_creates, START
+    barren = [create(f"barren-{number}", external_task_id=f"none-{number}") for number in range(3)]
+    mine = [create(external_task_id="e-1")]
+    for begun in (barren, mine) if is_newest else (mine, barren):
+        made_at = desk.clock() if begun is mine else made_at
+        creates.commit(begun=begun)
+        desk.clock.advance(SECOND)
+    desk.say(answer(external_task_id="e-1", created_at=made_at), by=DiscoveredBy.SWEEP)
+    desk.clock.advance(AFTER_MS)
+
+    joined = [task.task_id for _ in range(4) for task in creates.match()]
+
+    assert joined == ["t"]
+
+
+def test_a_rival_for_an_external_id_counts_also_if_another_round_looks_at_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matching, "CREATES_MAX", 1)
+    rival = create("r-2", url="https://other.example.com/", external_task_id="e-1")
+    desk.ledger.gateway_creates.commit(begun=[create("r-1", external_task_id="e-1"), rival])
+    desk.say(answer(external_task_id="e-1", created_at=desk.clock()), by=DiscoveredBy.SWEEP)
+    desk.clock.advance(AFTER_MS)
+
+    assert [desk.ledger.gateway_creates.match() for _ in range(3)] == [[], [], []]
+
+
 def test_a_create_that_names_the_external_id_of_another_task_does_not_join_it(desk: Desk) -> None:
     """Kling refuses such creates, and the answer that says so may be lost."""
     creates = desk.ledger.gateway_creates
-    desk.say(answer("old", external_task_id="e-old", created_at=START - 31 * SECOND), by=DiscoveredBy.SWEEP)
+    desk.say(answer("old", external_task_id="e-old", created_at=START - CLOCKS_MS - 1), by=DiscoveredBy.SWEEP)
     creates.commit(created=[CreatedTask(create(url=None, request=None, external_task_id="e-own"), "own")])
     desk.say(answer("own", external_task_id="e-own"))
     creates.commit(
         begun=[create(f"r-{name}", external_task_id=name) for name in ("e-old", "e-own", "e-late")]
     )
-    late = START + AFTER_MS + 1
-    desk.clock.advance(2 * AFTER_MS)
+    late = START + MADE_AFTER_MS + 1
+    desk.clock.advance(2 * MADE_AFTER_MS)
     desk.say(answer("late", external_task_id="e-late", created_at=late), by=DiscoveredBy.SWEEP)
 
     assert creates.match() == []

@@ -20,7 +20,7 @@ from archiver.failures import LedgerUnavailable
 from archiver.ledger import DoubtedObject, RebuiltTask, WantedBack
 from archiver.ledger.databases.protocol import WriteConflict
 from archiver.ledger.databases.sqlite import SqliteDatabase
-from archiver.ledger.gateway_creates.by_time import AFTER_MS
+from archiver.ledger.gateway_creates.by_time import AFTER_MS, MATCHED_MS
 from archiver.ledger.gateway_creates.registering import CreatedTask, GatewayCreate
 from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.tables import schema
@@ -201,10 +201,10 @@ def lost_answers(desk: Desk) -> None:
     ]
     creates.commit(begun=lost[:1])
     desk.say(answer("timed", family=family, created_at=desk.clock()), by=DiscoveredBy.SWEEP)
-    desk.clock.advance(2 * AFTER_MS)
+    desk.clock.advance(4 * AFTER_MS)
     creates.commit(begun=lost[1:])
     desk.say(answer("doubted", family=family, created_at=desk.clock()), by=DiscoveredBy.SWEEP)
-    desk.clock.advance(AFTER_MS)
+    desk.clock.advance(MATCHED_MS)
     token = desk.ledger.sweeps.begin(account=ACCOUNT, family=family)
     assert token is not None
     desk.ledger.sweeps.end(token, succeeded_at=desk.clock(), full=False, oldest_first=False, last_page=None)
