@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from archiver import log
 from archiver.engine.api_clocks import WHAT_TO_DO, WHAT_TO_DO_UNCHECKED, ApiClocks
 from archiver.failures import AmendmentDropped
-from archiver.ledger import DoubtedCreates, DroppedAmendment, Expiry, Ledger, Service
+from archiver.ledger import DoubtedCreates, DroppedAmendment, Expiry, Joined, Ledger, Service
 from archiver.metrics import CreateResult, Metrics
 from archiver.model import Problem, Stage, State
 
@@ -69,6 +69,7 @@ class Upkeep:
         self._keep_forwards()
         self._slim_archived()
         self._keep_ledger_bounded()
+        self._join_creates_by_time()
 
     def beat(self) -> None:
         """Give a sign of life, and say what the process warns of."""
@@ -116,18 +117,8 @@ class Upkeep:
             self._warned = warnings
 
     def _join_creates(self) -> None:
-        """Creates of the gateway's clients whose answers were lost."""
-        creates = self._ledger.gateway_creates
-        joined = creates.match()
-        now = self.clocks.now()
-        if not 0 <= now - self._matched_at < MATCH_MS:
-            self._matched_at = now
-            by_time, doubted = creates.match_by_time()
-            joined += by_time
-            self._log_doubted(doubted)
-        for task in joined:
-            self._count_creates(CreateResult.JOINED)
-            log.get().info("task.joined", **dataclasses.asdict(task))
+        """Creates of the gateway's clients whose answers were lost, by what proves their tasks."""
+        self._log_joined(self._ledger.gateway_creates.match())
         for given_up in self._ledger.gateway_creates.prune():
             log.get().warning(
                 "create.given_up",
@@ -135,6 +126,21 @@ class Upkeep:
                 message="the tasks of these creates, if any exist, were not found by callback, external id or time",
                 what_to_do="Look for them in Kling's console. If they exist, give the results to the clients yourself.",
             )
+
+    def _join_creates_by_time(self) -> None:
+        """The last duty of a round: if it fails, the round has done everything else."""
+        now = self.clocks.now()
+        if 0 <= now - self._matched_at < MATCH_MS:
+            return
+        self._matched_at = now
+        joined, doubted = self._ledger.gateway_creates.match_by_time()
+        self._log_joined(joined)
+        self._log_doubted(doubted)
+
+    def _log_joined(self, joined: Iterable[Joined]) -> None:
+        for task in joined:
+            self._count_creates(CreateResult.JOINED)
+            log.get().info("task.joined", **dataclasses.asdict(task))
 
     def _log_doubted(self, doubted: Iterable[DoubtedCreates]) -> None:
         for creates in doubted:
