@@ -24,7 +24,8 @@ class SocketStream(httpcore2.AsyncNetworkStream):
     def __init__(self, line: socket.socket) -> None:
         """`line` does not block, and belongs to the stream."""
         self._line = line
-        self._awaited: asyncio.Future[None] | None = None
+        self._awaited = set[asyncio.Future[None]]()
+        """By at most one reader and one writer."""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 -- httpcore2's
         """As every stream does."""
@@ -58,7 +59,8 @@ class SocketStream(httpcore2.AsyncNetworkStream):
         self, watch: Callable[..., object], unwatch: Callable[..., object], seconds: float | None
     ) -> bool:
         """False when the time is up."""
-        ready = self._awaited = asyncio.get_running_loop().create_future()
+        ready = asyncio.get_running_loop().create_future()
+        self._awaited.add(ready)
         watch(self._line, _set, ready)
         try:
             async with asyncio.timeout(seconds):
@@ -66,7 +68,7 @@ class SocketStream(httpcore2.AsyncNetworkStream):
         except TimeoutError:
             return False
         finally:
-            self._awaited = None
+            self._awaited.discard(ready)
             if self._line.fileno() >= 0:
                 unwatch(self._line)
         return True
@@ -79,8 +81,8 @@ class SocketStream(httpcore2.AsyncNetworkStream):
         loop.remove_reader(self._line)
         loop.remove_writer(self._line)
         self._line.close()
-        if self._awaited is not None:
-            _set(self._awaited)
+        for ready in self._awaited:
+            _set(ready)
 
     async def start_tls(
         self,
@@ -118,9 +120,15 @@ class SocketStreams(httpcore2.AsyncNetworkBackend):
         connected = await self._backend.connect_tcp(host, port, timeout, local_address, socket_options)
         try:
             line = socket.socket(fileno=os.dup(connected.get_extra_info("socket").fileno()))
-        finally:
-            # The copy stays connected. The store has sent nothing that could be lost: it is asked first.
+        except OSError as error:  # no descriptor is free
             await connected.aclose()
+            raise httpcore2.ConnectError(str(error)) from error
+        try:
+            # The copy stays connected. The server has sent nothing that could be lost: it is asked first.
+            await connected.aclose()
+        except BaseException:
+            line.close()
+            raise
         line.setblocking(False)
         return SocketStream(line)
 

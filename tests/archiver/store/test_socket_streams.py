@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import pathlib
 import select
 import socket
@@ -167,6 +169,66 @@ def test_whoever_waits_for_a_connection_that_is_closed_is_told(trust: pathlib.Pa
             await reading
 
     beside(trust, act)
+
+
+def test_a_reader_and_a_writer_who_wait_are_both_told_that_the_connection_is_closed(
+    trust: pathlib.Path | None,
+) -> None:
+    async def act(stream: httpcore2.AsyncNetworkStream, line: Line) -> None:
+        line[1].transport.pause_reading()  # type: ignore[attr-defined]  # a transport that reads
+        reading = asyncio.create_task(stream.read(10))
+        writing = asyncio.create_task(stream.write(bytes(64 * 2**20)))
+        await asyncio.sleep(0)
+        await stream.aclose()
+        with pytest.raises(httpcore2.ReadError):
+            await reading
+        with pytest.raises(httpcore2.WriteError):
+            await writing
+
+    beside(trust, act)
+
+
+def test_a_process_without_a_free_descriptor_does_not_reach_the_store_and_closes_what_it_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def run() -> None:
+        async with peer(None) as (port, lines):
+            monkeypatch.setattr(os, "dup", fail)
+            with pytest.raises(StoreUnreachable, match="ConnectError"):
+                await _read_object(f"http://127.0.0.1:{port}/o")
+            reader, writer = await lines.get()
+            assert await reader.read() == b""
+            writer.close()
+
+    asyncio.run(asyncio.wait_for(run(), SECONDS_MAX))
+
+
+def test_one_who_gives_up_while_the_connection_is_copied_leaves_none_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    copy = os.dup
+    connecting: asyncio.Task[object]
+
+    def give_up(descriptor: int) -> int:
+        connecting.cancel()
+        return copy(descriptor)
+
+    async def run() -> None:
+        nonlocal connecting
+        async with peer(None) as (port, lines):
+            monkeypatch.setattr(os, "dup", give_up)
+            connecting = asyncio.create_task(SocketStreams().connect_tcp("127.0.0.1", port, 3))
+            with pytest.raises(asyncio.CancelledError) as kept:  # its traceback keeps what is not closed
+                await connecting
+            reader, writer = await lines.get()
+            assert await reader.read() == b""
+            writer.close()
+            assert kept.value is not None
+
+    asyncio.run(asyncio.wait_for(run(), SECONDS_MAX))
 
 
 async def _read_object(url: str, certificate: pathlib.Path | None = None) -> bytes:
