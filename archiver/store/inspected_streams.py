@@ -11,9 +11,6 @@ from typing import Any, Self
 
 import httpcore2
 
-READ_BYTES = 256 * 1024
-"""As much as an event loop reads at once. The stream below would keep the rest, where it cannot be seen."""
-
 
 class InspectedStream(httpcore2.AsyncNetworkStream):
     """A connection, or the TLS of one. A subclass reads and writes. For one event loop."""

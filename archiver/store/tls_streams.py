@@ -51,6 +51,7 @@ class TlsStream(httpcore2.AsyncNetworkStream):
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
         self._records = _Records()
+        self._sending = asyncio.Lock()
 
     @classmethod
     async def begin(
@@ -121,8 +122,11 @@ class TlsStream(httpcore2.AsyncNetworkStream):
                 self._incoming.write_eof()
 
     async def _send_ciphered(self, seconds: float | None) -> None:
-        if self._outgoing.pending:
-            await self._stream.write(self._outgoing.read(), seconds)
+        if not self._outgoing.pending:
+            return
+        async with self._sending:  # a reader may have to answer while a writer sends
+            if ciphered := self._outgoing.read():
+                await self._stream.write(ciphered, seconds)
 
     async def aclose(self) -> None:
         """As every stream does."""

@@ -12,11 +12,13 @@ import re
 
 import httpcore2
 
-from archiver.store.inspected_streams import READ_BYTES, InspectedStream
+from archiver.store.inspected_streams import InspectedStream
 
 UNWATCHED_BYTES = 64 * 1024
 """So much of a request fits into the socket: an answer to it is not looked for while it is sent, which needs two tasks
 for each write."""
+EARLY_BYTES_MAX = 256 * 1024
+"""Of an early answer that are read before the library does."""
 
 _INTERIM = b"HTTP/1.1 1"
 _FINAL_BEHIND = re.compile(rb"\n\r?\nHTTP/1\.[01] [2-9]")
@@ -36,14 +38,14 @@ class ApiStream(InspectedStream):
         """Reads while a large request is sent."""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 -- httpcore2's
-        """May return more than `max_bytes`."""
+        """As every stream does, but may return more than `max_bytes` of an early answer."""
         if self._head is not None:
             await self.write(b"", timeout)
         self._sent_bytes = 0
         if self._answer is not None:
             answer, self._answer = self._answer, None
             return await answer
-        return await self._stream.read(max(max_bytes, READ_BYTES), timeout)
+        return await self._stream.read(max_bytes, timeout)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- httpcore2's
         """Raises WriteError, after which the library reads, once an answer has begun before the end of the request."""
@@ -74,8 +76,8 @@ class ApiStream(InspectedStream):
     async def _begun_answer(self) -> bytes:
         """From its first byte on, or what came until the connection has ended. Interim answers are none."""
         begun = b""
-        while len(begun) < READ_BYTES:
-            more = await self._stream.read(READ_BYTES)
+        while len(begun) < EARLY_BYTES_MAX:
+            more = await self._stream.read(EARLY_BYTES_MAX)
             begun += more
             is_interim = begun[: len(_INTERIM)] == _INTERIM[: len(begun)]
             if not more or not is_interim or _FINAL_BEHIND.search(begun):

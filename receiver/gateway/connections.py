@@ -22,6 +22,7 @@ import httpcore2
 from archiver.fetch.proxy import Proxy
 from archiver.fetch.urls import Origin
 from archiver.store.inspected_streams import InspectedStreams
+from archiver.store.socket_streams import SocketStreams
 from receiver.gateway.api_streams import ApiStream
 
 KEPT_SECONDS = 5.0
@@ -209,5 +210,5 @@ def _factory(origin: Origin, proxy: Proxy | None) -> httpcore2.AsyncConnectionPo
         at = proxy.origin
         headers = [("Proxy-Authorization", proxy.authorization)] if proxy.authorization else []
         through = httpcore2.Proxy(f"{at.scheme}://{at.host_header.decode()}", headers=headers)
-    network = InspectedStreams(httpcore2.AnyIOBackend(), ApiStream)
+    network = InspectedStreams(SocketStreams(), ApiStream)
     return httpcore2.AsyncConnectionPool(ssl_context=context, proxy=through, network_backend=network)

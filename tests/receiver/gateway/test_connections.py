@@ -13,6 +13,7 @@ from archiver.fetch.urls import Origin
 from receiver.gateway import connections
 from receiver.gateway.api_streams import ApiStream
 from receiver.gateway.connections import ApiConnections, Content
+from tests.harness.half_records import HalfRecords
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Two: a\r\nx-two: b\r\n\r\nok"
 SECONDS_MAX = 10
@@ -196,6 +197,33 @@ def test_one_whose_second_answer_is_not_yet_decrypted_is_not_used(context: ssl.S
         assert kling.opened == 2
 
     beside(act, context=context)
+
+
+@pytest.mark.parametrize(
+    ("sent_bytes", "opened"),
+    [(0, 1), (3, 2), (5, 2), (20, 2)],
+    ids=["nothing", "half of its header", "its header", "half of it"],
+)
+def test_one_on_which_a_record_has_come_in_part_is_not_used(
+    sent_bytes: int, opened: int, certificate: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it holds would be the answer to another client's create."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    other = OK.replace(b"ok", b"no")
+    kling = HalfRecords(certificate, first=OK, second=other, sent_bytes=sent_bytes)
+
+    async def run() -> list[bytes]:
+        async with kling.serving() as port:
+            origin = Origin("https", "127.0.0.1", port)
+            api = ApiConnections(origin, connections_max=8, connect_seconds=3, proxy=None)
+            got = [await ask(api, "POST") for _ in range(2)]
+            await api.close()
+        return got
+
+    got = asyncio.run(asyncio.wait_for(run(), SECONDS_MAX))
+
+    assert kling.opened == opened
+    assert got == [b"ok", b"ok" if opened == 2 else b"no"]
 
 
 def test_one_after_a_chunked_answer_is_used_again() -> None:
