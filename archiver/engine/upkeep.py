@@ -15,6 +15,8 @@ from archiver.model import Problem, Stage, State
 UPKEEP_SECONDS = 5.0
 MATCH_MS = 20_000
 """Between two looks at creates whose answers were lost: there may be many, and each costs a query."""
+ALL_ACCOUNTS_MS = 60 * 60 * 1000
+"""Between two looks for late work in all accounts, whatever is counted: five queries for each account."""
 BATCHES_MAX = 20
 """Batches brought forward or pruned a round: quick enough that the other duties do not wait. New ids make their own
 room (`callbacks`)."""
@@ -46,6 +48,7 @@ class Upkeep:
     _logged_unchecked: set[str] = dataclasses.field(default_factory=set)
     _has_logged_obstacle: bool = False
     _matched_at: int = -MATCH_MS
+    _looked_everywhere_at: int = -ALL_ACCOUNTS_MS
 
     def run_once(self) -> None:
         """One round. Each step is one or more transactions of its own; a crash between two loses nothing. A process
@@ -156,8 +159,15 @@ class Upkeep:
         self.metrics.gateway_creates_total.labels(result=result).inc(count)
 
     def _bring_forward(self) -> None:
-        batches = (self._ledger.deadlines.bring_forward() for _ in range(BATCHES_MAX))
-        count = sum(itertools.takewhile(bool, batches))
+        now, count = self.clocks.now(), 0
+        is_everywhere = not 0 <= now - self._looked_everywhere_at < ALL_ACCOUNTS_MS
+        for _ in range(BATCHES_MAX):
+            batch = self._ledger.deadlines.bring_forward(of_all_accounts=is_everywhere)
+            count += batch
+            if not batch:  # all is found; if not, the next round looks everywhere again
+                if is_everywhere:
+                    self._looked_everywhere_at = now
+                break
         if count:
             log.get().warning("clock.set_back", count=count)
 

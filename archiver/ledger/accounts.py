@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from archiver.ledger.duties.duties import wanted_accounts
 from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
+from archiver.ledger.tables.account_names import account_names
 from archiver.ledger.tables.counts import task_counts
 from archiver.model import State
 
@@ -24,14 +25,14 @@ class Accounts(Part):
     def names(self) -> list[str]:
         """The accounts that have tasks or sweeps."""
         with self._database.read() as connection:
-            return _names(connection)
+            return account_names(connection)
 
     def stranded(self, *, known: Collection[str]) -> dict[str, int]:
         """Accounts that are neither among `known` nor another living process's: how many of their tasks are not in the
         bucket yet."""
         with self._database.read() as connection:
             served = {*known, *wanted_accounts(connection, now=self._now())}
-            unarchived = dict.fromkeys(set(_names(connection)) - served, 0)
+            unarchived = dict.fromkeys(set(account_names(connection)) - served, 0)
             for kind, count in task_counts(connection).items():
                 if kind.account in unarchived and kind.state in _UNARCHIVED:
                     unarchived[kind.account] += count
@@ -45,7 +46,7 @@ class Accounts(Part):
         Drops holds (the next task sets a hold again if its cause lasts) and duties, which no process has.
         """
         with self._database.write(seconds_max=math.inf) as connection:
-            names = _names(connection)
+            names = account_names(connection)
             if old not in names or new in names:
                 return None
             for table in (
@@ -78,15 +79,3 @@ class Accounts(Part):
         with self._database.write() as connection:
             served = {*known, *wanted_accounts(connection, now=self._now())}
             connection.execute(sa.delete(schema.holds).where(schema.holds.c.account.not_in(served)))
-
-
-def _names(connection: sa.Connection) -> list[str]:
-    """One step along an index for each account, however many tasks there are."""
-    names: set[str] = set()
-    for table in (schema.tasks, schema.sweeps):
-        name = connection.execute(sa.select(sa.func.min(table.c.account))).scalar()
-        while name is not None:
-            names.add(name)
-            following = sa.select(sa.func.min(table.c.account)).where(table.c.account > name)
-            name = connection.execute(following).scalar()
-    return sorted(names)

@@ -15,6 +15,7 @@ from archiver.ledger.folder_work.queueing import queue_incomplete
 from archiver.ledger.part import Part, retried
 from archiver.ledger.sweeps import SWEEP_LEASE_SECONDS, add_missed
 from archiver.ledger.tables import schema, set_aside
+from archiver.ledger.tables.account_names import account_names
 from archiver.ledger.tables.archived import slim_tasks
 from archiver.ledger.tables.counts import Kind, Tally, add_counts, task_counts
 from archiver.ledger.tables.forwards import EVENT_OF_STATE, queue_forwards
@@ -193,14 +194,15 @@ class Deadlines(Part):
             return len(rows) - sum(1 for count in sums.values() if count)
 
     @retried
-    def bring_forward(self) -> int:
+    def bring_forward(self, *, of_all_accounts: bool = False) -> int:
         """Make rows due that wait too long because the clock was set back; how many tasks, holds and sweeps. Work that
         comes too early does no harm; too late may mean after day 30.
 
+        Looks only where tasks are counted, or `of_all_accounts`: a count that is wrong must not hide a task for ever.
         A leased task waits for an ordinary lease's end, which a living worker renews. A family is swept in full again.
         """
         with self._database.read() as connection:
-            late = _future_dated(connection, now=self._now())
+            late = _future_dated(connection, now=self._now(), of_all_accounts=of_all_accounts)
         if late.count:
             with self._database.write() as connection:
                 _bring_forward(connection, late, now=self._now())
@@ -276,10 +278,11 @@ def _expiry(row: Mapping[Any, Any], *, hold: str | None, now: int) -> dict[str, 
     return lost | {"due_at": None if reason == "asset_gone" else now}
 
 
-def _future_dated(connection: sa.Connection, *, now: int) -> FutureDated:
+def _future_dated(connection: sa.Connection, *, now: int, of_all_accounts: bool) -> FutureDated:
     """Up to ROWS_MAX tasks of each kind. Each search walks the end of an account's part of an index: normally empty."""
     tasks, holds, sweeps = schema.tasks, schema.holds, schema.sweeps
     row_ids: list[int] = []
+    every = account_names(connection) if of_all_accounts else None
     kinds = [kind for kind, count in task_counts(connection).items() if count > 0]
     for queue, states, wait_ms_max in WAITS_MS_MAX:
         late = tasks.c.due_at > now + wait_ms_max + SLACK_MS
@@ -287,7 +290,7 @@ def _future_dated(connection: sa.Connection, *, now: int) -> FutureDated:
             tasks.c.queue == queue, late, unindexed(tasks.c.state).in_(states)
         )
         of_kind: list[int] = []
-        for account in sorted({kind.account for kind in kinds if kind.state in states}):
+        for account in every or sorted({kind.account for kind in kinds if kind.state in states}):
             of_account = query.where(tasks.c.account == account).limit(ROWS_MAX - len(of_kind))
             of_kind += connection.execute(of_account).scalars()
         row_ids += of_kind

@@ -166,6 +166,26 @@ def tender_of(questions: Questions) -> Upkeep:
     )
 
 
+def test_late_work_that_the_counts_do_not_know_is_due_within_the_hour(questions: Questions) -> None:
+    """A count is wrong by a fault that is unknown: the worst outcome must not follow from it."""
+    upkeep = tender_of(questions)
+    upkeep.run_once()
+    questions.clock.advance(2 * DAY)
+    never_tried(questions.desk)
+    questions.clock.advance(-2 * DAY)
+    questions.desk.is_forged = True
+    questions.desk.by_hand.write("DELETE FROM task_counts")
+    upkeep.run_once()
+    assert questions.desk.claim_all(Stage.ARCHIVE) == []
+
+    questions.clock.advance(HOUR)
+    with structlog.testing.capture_logs() as logged:
+        upkeep.run_once()
+
+    assert [line["count"] for line in logged if line["event"] == "clock.set_back"] == [1]
+    assert [lease.task_id for lease in questions.desk.claim_all(Stage.ARCHIVE)] == ["t"]
+
+
 def test_a_callback_that_came_by_a_clock_a_year_behind_is_asked_about_and_not_dropped(
     questions: Questions,
 ) -> None:

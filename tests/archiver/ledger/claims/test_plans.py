@@ -119,6 +119,7 @@ ON_EVERY_ROUND: dict[str, Callable[[Ledger], object]] = {
     "prune": lambda ledger: ledger.deadlines.prune(),
     "count_missed": lambda ledger: ledger.deadlines.count_missed(patience_ms=SECOND),
     "bring_forward": lambda ledger: ledger.deadlines.bring_forward(),
+    "bring_forward of all accounts": lambda ledger: ledger.deadlines.bring_forward(of_all_accounts=True),
     "status": lambda ledger: ledger.views.status(),
     "charts": lambda ledger: ledger.trends.charts(),
     "forwards of the console": lambda ledger: [
