@@ -284,7 +284,9 @@ def _doubted_creates(view: StatusView, expected: Expected) -> Iterator[Problem]:
             )
         else:
             message += f", and may have made tasks or not, because {_WHY_DOUBTED[doubt.reason]}"
-            what_to_do = "See in the console or by your application whether results are missing."
+            what_to_do = (
+                "See in your application whether it lacks results, and in the console whether they are there."
+            )
         # A reference may begin with a hyphen, and would be taken for an option.
         reference = f"{'-- ' * doubt.reference.startswith('-')}{shlex.quote(doubt.reference)}"
         what_to_do += f" When you have seen it: kling-archiver acknowledge {reference}."
