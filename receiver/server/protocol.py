@@ -1,5 +1,5 @@
-"""uvicorn's HTTP protocol, with five holes closed: unbounded input, unbounded output, unbounded waiting, lost bodies,
-and a refusal that no client of Kling's API can read.
+"""uvicorn's HTTP protocol, with six holes closed: unbounded input, unbounded output, unbounded waiting, lost bodies,
+work for clients that have left, and a refusal that no client of Kling's API can read.
 
 uvicorn limits only the pause *after* a request. Here a connection is closed if it sends no request, half a request, no
 body, or headers without end, and if it does not read its answer. `server.bodies` limits the time for a body that has
@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterable
 
 import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from receiver.server import replies
@@ -37,7 +38,7 @@ _NOT_HTTP = Reply(
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with four fixes.
+    """uvicorn's protocol, with five fixes.
 
     Input: uvicorn limits neither a request's headers nor what arrives after its response. `IDLE_BYTES_MAX` limits both.
 
@@ -47,6 +48,8 @@ class BoundedProtocol(HttpToolsProtocol):
     Upgrades: when a client offers to switch protocols, uvicorn loses the body (github.com/Kludex/uvicorn/issues/2722).
     Java's own client offers `Upgrade: h2c` on every plain HTTP request, and Kling or a relay may use it.
 
+    Pipelines: when a client leaves, uvicorn tells only the last of its requests, and works on the one in progress.
+
     Refusals: what is no HTTP gets an answer in Kling's envelope, as everything else does.
     """
 
@@ -54,11 +57,24 @@ class BoundedProtocol(HttpToolsProtocol):
     """Bytes received since a request was last in progress."""
     write_pauses = 0
     """How often an answer had to wait for the client."""
+    _in_progress: RequestResponseCycle | None = None
+    """`cycle` is the last request that was read: in a pipeline, one that waits behind this one."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         transport.set_write_buffer_limits(WAITING_BYTES_MAX)
         _limit_unsent(transport.get_extra_info("socket"))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._in_progress = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._in_progress is not None and not self._in_progress.response_complete:
+            self._in_progress.disconnected = True
+            self._in_progress.message_event.set()
+        self.pipeline.clear()
+        super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         self.write_pauses += 1

@@ -173,3 +173,23 @@ def test_where_the_kernel_cannot_be_limited_callers_are_answered_all_the_same(
 
     with Edge() as edge:
         assert edge.client.get("/healthz").status_code == 200
+
+
+def test_a_client_that_leaves_is_told_to_the_request_in_progress_and_those_behind_it_never_begin() -> None:
+    began, told = threading.Semaphore(0), threading.Semaphore(0)
+
+    async def waiting(request: Request) -> Response:
+        began.release()
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        told.release()
+        return Response()
+
+    with Edge(routes=[Route("/waiting", waiting)]) as edge:
+        with edge.connection() as leaving:
+            leaving.sendall(b"GET /waiting HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+            assert began.acquire(timeout=SECONDS_MAX)
+        assert told.acquire(timeout=SECONDS_MAX)
+        assert edge.client.get("/healthz").status_code == 200
+
+        assert not began.acquire(blocking=False)
