@@ -14,9 +14,10 @@ from archiver.model import Problem, Stage, State
 
 UPKEEP_SECONDS = 5.0
 MATCH_MS = 20_000
-"""Between two looks at creates whose answers were lost: there may be many, and each costs a query."""
+"""Between two looks at creates whose answers were lost. A look reads the tasks of the days of these creates."""
 ALL_ACCOUNTS_MS = 60 * 60 * 1000
-"""Between two looks for late work in all accounts, whatever is counted: five queries for each account."""
+"""Between two looks for late work in all accounts, also in those for which no task is counted. Each account costs five
+queries."""
 BATCHES_MAX = 20
 """Batches brought forward or pruned a round: quick enough that the other duties do not wait. New ids make their own
 room (`callbacks`)."""

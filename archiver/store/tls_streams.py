@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 import httpcore2
 
 _CIPHERED_BYTES = 64 * 1024
-"""Read at once: a few records. Records that have come and that nobody has asked for yet lie here."""
+"""Read at once: a few records. Those that no reader has asked for yet wait in memory."""
 _HEADER_BYTES = 5
 """Of a record; the last two say how many bytes follow."""
 _Result = TypeVar("_Result")

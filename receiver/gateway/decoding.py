@@ -19,7 +19,7 @@ def decode(content: bytes, encoding: str) -> bytes:
     more than `DECODED_BYTES_MAX`."""
     bits = _WINDOW_BITS.get(encoding.strip().lower())
     if bits is None:
-        raise Undecodable("the answer has an encoding that nobody asked for")
+        raise Undecodable("the answer has an encoding that the gateway did not ask for")
     decoded = bytearray()
     while content:  # gzip may have several members
         reader = zlib.decompressobj(bits)

@@ -131,7 +131,7 @@ def _print_array(pages: Iterator[TaskPage]) -> None:
 
 
 def _print_csv(pages: Iterator[TaskPage], *, bucket: str | None) -> None:
-    """Print CSV in UTF-8 whatever the locale, because spreadsheets are set to read UTF-8."""
+    """Print CSV, always in UTF-8: spreadsheets are told to read UTF-8."""
     names = None
     for page in pages:
         for task in page.rows:

@@ -75,7 +75,7 @@ def _end_in_time(number: int) -> None:
 def _end(status: int) -> None:
     time.sleep(GRACE_SECONDS)
     try:
-        _, writable, _ = select.select([], [2], [], 0)  # a pipe that nobody reads would keep the process
+        _, writable, _ = select.select([], [2], [], 0)  # a full pipe would keep the process
         if writable:
             os.write(2, f"{_ENDED} {LAST_SENTENCE.text}\n".encode())
     finally:

@@ -157,9 +157,9 @@ class Audits(Part):
 
     @retried
     def want_back(self, objects: Sequence[WantedBack]) -> int:
-        """Have these objects, at most ROWS_MAX, put back, whatever was decided of them before: how many. Objects of an
-        archived task are fetched again against the digest that the ledger has; the `incomplete.json` of a lost one is
-        written again. Other objects are skipped."""
+        """Order that these objects, at most ROWS_MAX, are put back, also those that were given up before. Returns how
+        many. A file of an archived task is fetched again and must have the digest in the ledger; the
+        `incomplete.json` of a lost task is written again. Other objects are skipped."""
         with self._database.write() as connection:
             now = self._now()
             table = schema.tasks

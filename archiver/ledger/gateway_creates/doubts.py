@@ -47,7 +47,7 @@ class DoubtView:
     since: int
     task_ids: tuple[str, ...]
     reference: str
-    """Of the create that was doubted last: who acknowledges it has seen all of these."""
+    """Of the create that was doubted last. To acknowledge it acknowledges all of these."""
 
 
 _Noted = tuple[str | None, str | None]

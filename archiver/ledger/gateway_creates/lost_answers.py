@@ -39,7 +39,7 @@ MAKERS_MAX = 2_000
 TASKS_MAX = 2_000
 """Tasks of unknown makers that are read for the same."""
 SCANNED_MAX = 100_000
-"""Tasks of each state, whoever made them, that are looked through for these."""
+"""Tasks of each state that are read to find these."""
 NAMED_MAX = 20
 """Tasks that are named where there are too many to be read."""
 
@@ -129,8 +129,8 @@ def _days(in_order: Sequence[Row]) -> Iterator[list[Row]]:
 
 
 def may_be_lost_creates(row: Row) -> bool:
-    """Whether nothing leads from this task to its maker. A callback without a reference is another maker's, and whoever
-    registers a task has heard of it."""
+    """Whether nothing shows who created this task. A callback without a reference shows that the gateway did not; a
+    registration shows that its client knows the task."""
     return (
         row["client_callback_url"] is None
         and not row["named_by_create"]

@@ -26,7 +26,7 @@ class OwnerKind(enum.Enum):
     UNHINTED = enum.auto()
     """Not confirmed, and nothing has named a family."""
     UNCONFIRMED = enum.auto()
-    """Not confirmed, of whatever family: those of an account for which too many families were invented."""
+    """Not confirmed, all families together: for an account for which callers have invented too many families."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
