@@ -87,6 +87,7 @@ class Accounts:
     def wait_archived(self, account: str, *task_ids: str) -> None:
         manifests = {f"{self.folder(account, task_id)}manifest.json" for task_id in task_ids}
         until(lambda: manifests <= self.site.keys(), what=f"{len(manifests)} manifests of {account}")
+        self.site.wait_archived_in_ledger(account, *task_ids)
 
     def assert_archived(self, tasks: Mapping[str, list[str]]) -> None:
         """Exactly these tasks lie in the bucket, each in its account's folder, with its account's bytes."""

@@ -28,7 +28,7 @@ from typing import Any, Self
 import httpx2
 
 from archiver.ledger import Ledger
-from archiver.model import task_folder
+from archiver.model import State, task_folder
 from tests.harness.forked import INHERITED, ForkedProcess, can_fork, fork
 from tests.harness.repository import ROOT
 from tests.project.secret_watch import WATCH
@@ -279,9 +279,24 @@ class Site:
         return task_folder(prefix="", family=task.family.path, created_at=task.created_at, task_id=task_id)
 
     def wait_archived(self, *task_ids: str, seconds: float = PATIENCE_SECONDS) -> None:
-        """Return once each of these has its manifest."""
+        """Return once each of these has its manifest and is `archived` in the ledger, which comes a moment later."""
+        self.wait_manifests(*task_ids, seconds=seconds)
+        self.wait_archived_in_ledger("default", *task_ids)
+
+    def wait_manifests(self, *task_ids: str, seconds: float = PATIENCE_SECONDS) -> None:
+        """Return once each of these has its manifest, which the ledger may not know yet."""
         manifests = {f"{self.folder_of(task_id)}manifest.json" for task_id in task_ids}
         until(lambda: manifests <= self.keys(), seconds=seconds, what=f"{len(manifests)} manifests")
+
+    def wait_archived_in_ledger(self, account: str, *task_ids: str) -> None:
+        """Return once each of these tasks of the account is `archived` in the ledger."""
+        with self.ledger() as ledger:
+
+            def archived() -> bool:
+                states = ledger.records.states(account=account, task_ids=task_ids)
+                return all(states.get(task_id) is State.ARCHIVED for task_id in task_ids)
+
+            until(archived, what=f"{len(task_ids)} archived tasks of {account}")
 
     def assert_archived(self, *task_ids: str) -> None:
         """Exactly these tasks lie in the bucket: every file once, the right bytes, under a manifest that names them."""

@@ -129,7 +129,7 @@ def test_a_kill_while_a_callback_is_on_its_way_ends_in_one_task(site: Site) -> N
     site.wait_archived(task_id)
 
     until(lambda: (site.show(site.sim.task(task_id).external_task_id or "") or {}).get("task_id") == task_id)
-    until(lambda: counted(site) == {"archived": 1}, what="one archived task")  # the manifest comes first
+    until(lambda: counted(site) == {"archived": 1}, what="one archived task")
     assert daemon.stop() == 0
     assert counted(site) == {"archived": 1}
 
