@@ -62,7 +62,7 @@ def test_the_containers_of_the_compose_file_archive_a_task_that_the_door_was_cal
     tmp_path: pathlib.Path, rclone_server: S3Server, postgres_server: PostgresServer
 ) -> None:
     url = postgres_server.url(postgres_server.create_database())
-    with Site(tmp_path, rclone_server) as site:
+    with Site(tmp_path, rclone_server, KLING_LEDGER_URL=url) as site:
         composition = Composition(tmp_path, rclone_server, site, ledger_url=url)
         door, worker = composition.start("door"), composition.start("work")
         for process in (door, worker):
