@@ -4,19 +4,36 @@ An account's name is part of every task's identity. Under a new name in the sett
 would begin, and no daemon would work on the first.
 """
 
+import dataclasses
+import json
 import math
 from collections.abc import Collection
 
 import sqlalchemy as sa
 
+from archiver.ledger.databases.dialect import upsert
 from archiver.ledger.duties.duties import wanted_accounts
 from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.account_names import account_names
 from archiver.ledger.tables.counts import task_counts
+from archiver.ledger.tables.named_values import forget_named_value
 from archiver.model import State
 
+_RENAMED = "renamed:"
+"""Prefix of an old name, in `named_values`. The value is JSON."""
 _UNARCHIVED = frozenset({State.REPORTED, State.RUNNING, State.SUCCEEDED, State.BURIED, State.LOST})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Renaming:
+    """A rename of an account that is done."""
+
+    new: str
+    tasks: int
+    """How many tasks moved."""
+    at: int
+    """Unix ms."""
 
 
 class Accounts(Part):
@@ -43,7 +60,8 @@ class Accounts(Part):
         """Rename an account; how many tasks moved. None when there is no `old`, or a `new` already: two accounts never
         become one. Call it only in a process that holds the daemon's lock.
 
-        Drops holds (the next task sets a hold again if its cause lasts) and duties, which no process has.
+        Drops holds (the next task sets a hold again if its cause lasts) and duties, which no process has. Notes the
+        rename: a process that ends right after the commit has told no one, and `last_renaming` can.
         """
         with self._database.write(seconds_max=math.inf) as connection:
             names = account_names(connection)
@@ -70,7 +88,20 @@ class Accounts(Part):
             for table in (*with_accounts, schema.tasks):
                 change = sa.update(table).where(table.c.account == old).values(account=new)
                 moved = connection.execute(change).rowcount
+            forget_named_value(connection, _RENAMED + new)
+            value = json.dumps(dataclasses.asdict(Renaming(new, moved, self._now())))
+            upsert(
+                connection, schema.named_values, {"name": _RENAMED + old, "value": value}, update=["value"]
+            )
             return moved
+
+    def last_renaming(self, old: str) -> Renaming | None:
+        """What the account `old` was last renamed to, or None."""
+        table = schema.named_values
+        query = sa.select(table.c.value).where(table.c.name == _RENAMED + old)
+        with self._database.read() as connection:
+            value = connection.execute(query).scalar()
+        return None if value is None else Renaming(**json.loads(value))
 
     @retried
     def forget_holds(self, *, known: Collection[str]) -> None:

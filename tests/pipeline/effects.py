@@ -69,6 +69,7 @@ WITHOUT_A_ROW: Mapping[str, str] = {
             "ledger.accounts.names",
             "ledger.accounts.stranded",
             "ledger.accounts.rename",
+            "ledger.accounts.last_renaming",
             "ledger.accounts.forget_holds",
             "ledger.forwards.set_operator",
         ),

@@ -6,8 +6,9 @@ import typer
 
 from archiver.commands.terminal.exit_status import WRONG
 from archiver.commands.terminal.invocation import invocation_of
-from archiver.commands.terminal.printing import print_json, print_line, print_note
+from archiver.commands.terminal.printing import moment, print_json, print_line, print_note
 from archiver.ledger import Ledger, LedgerTaken, LedgerUnusable
+from archiver.ledger.accounts import Renaming
 from archiver.model import ACCOUNT_NAME
 from archiver.phrases import count_of, listing
 
@@ -36,11 +37,17 @@ def rename_account(context: typer.Context, *, old: str, new: str, json: bool) ->
             )
         known = ledger.accounts.names()
         moved = ledger.accounts.rename(old, new)
+        before = _earlier_run(ledger, old, new, known=known) if moved is None else None
+    if before is not None:
+        moved = before.tasks
     if moved is None:
         print_note(_why_not(old, new, known=known))
         raise typer.Exit(WRONG)
     if json:
         print_json({"old": old, "new": new, "tasks": moved})
+    elif before is not None:
+        count, done_at = count_of(moved, "task"), moment(before.at)
+        print_line(f"{old} is already renamed to {new}: {count} moved on {done_at} UTC.")
     else:
         print_line(f"{count_of(moved, 'task')} moved from {old} to {new}.")
     ours = {account.name: account.account_former_names for account in settings.accounts}
@@ -53,6 +60,13 @@ def rename_account(context: typer.Context, *, old: str, new: str, json: bool) ->
         print_note(
             f"the settings name no account {new} yet: set KLING_ACCOUNT, or `name` under [[accounts]]."
         )
+
+
+def _earlier_run(ledger: Ledger, old: str, new: str, *, known: list[str]) -> Renaming | None:
+    """The run of this command that has done the work, and perhaps ended before it could say so."""
+    last = ledger.accounts.last_renaming(old)
+    is_done = last is not None and last.new == new and old not in known and new in known
+    return last if is_done else None
 
 
 def _why_not(old: str, new: str, *, known: list[str]) -> str:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from archiver.failures import ApiCredentialsRefused, NotMedia
+from archiver.commands.terminal.printing import moment
+from archiver.failures import ApiCredentialsRefused, LedgerUnavailable, NotMedia
 from archiver.ledger import Ledger
+from archiver.ledger.accounts import Accounts
 from archiver.model import DAY_MS, DiscoveredBy, Stage
 from tests.harness.command_line import ACCOUNT, FAMILY, NOW, CommandLine, api_task, bury
 from tests.simulator import KlingSimulator, faults
@@ -206,6 +208,44 @@ def test_rename_account_says_that_the_settings_still_have_the_old_name(renamed: 
 
     assert json.loads(result.stdout) == {"old": "default", "new": "team-eu", "tasks": 2}
     assert "the settings name no account team-eu yet" in result.stderr
+
+
+@pytest.mark.parametrize("ends", [KeyboardInterrupt(), LedgerUnavailable("gone")], ids=["killed", "error"])
+@pytest.mark.parametrize("happens", [False, True], ids=["failed", "failed but happened"])
+def test_a_rename_that_ends_at_its_commit_can_be_run_again(
+    renamed: CommandLine, monkeypatch: pytest.MonkeyPatch, ends: BaseException, *, happens: bool
+) -> None:
+    rename = Accounts.rename
+
+    def end_at_the_commit(accounts: Accounts, old: str, new: str) -> None:
+        if happens:
+            rename(accounts, old, new)
+        raise ends
+
+    names = {"KLING_ACCOUNT": "team-eu"}
+    with monkeypatch.context() as patch:
+        patch.setattr(Accounts, "rename", end_at_the_commit)
+        assert renamed.run("rename-account", "default", "team-eu", **names).exit_code in {1, 130}
+
+    result = renamed.run("rename-account", "default", "team-eu", **names)
+    as_json = renamed.run("rename-account", "default", "team-eu", "--json", **names)
+
+    assert (result.exit_code, as_json.exit_code) == (0, 0), result.stderr
+    already = f"default is already renamed to team-eu: 2 tasks moved on {moment(renamed.now)} UTC.\n"
+    assert result.stdout == (already if happens else "2 tasks moved from default to team-eu.\n")
+    assert json.loads(as_json.stdout) == {"old": "default", "new": "team-eu", "tasks": 2}
+    assert "add it to KLING_ACCOUNT_FORMER_NAMES" in result.stderr
+
+
+def test_a_rename_of_long_ago_does_not_hide_that_the_names_are_wrong_now(renamed: CommandLine) -> None:
+    names = {"KLING_ACCOUNT": "c", "KLING_ACCOUNT_FORMER_NAMES": "default,b"}
+    for old, new in (("default", "b"), ("b", "default"), ("default", "c")):
+        assert renamed.run("rename-account", old, new, **names).exit_code == 0
+
+    for old, new in (("default", "b"), ("b", "default")):
+        result = renamed.run("rename-account", old, new, **names)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert f"the ledger does not know the account {old}; it knows: c." in result.stderr
 
 
 @pytest.mark.parametrize(

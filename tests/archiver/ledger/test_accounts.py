@@ -3,6 +3,7 @@
 import pytest
 
 from archiver.failures import ApiCredentialsRefused
+from archiver.ledger.accounts import Renaming
 from archiver.model import Callback, DiscoveredBy, Lease, Stage, State, Status
 from tests.harness.ledgers import DAY, FAMILY, RAND, START, Desk, answer, claim_archive
 
@@ -157,6 +158,9 @@ def test_a_renamed_account_keeps_every_task_its_sweeps_and_its_history(desk: Des
     history = desk.rows("SELECT * FROM history")
 
     assert desk.ledger.accounts.rename(EU, "team-eu") == 3
+    desk.reopen()
+    assert desk.ledger.accounts.last_renaming(EU) == Renaming("team-eu", 3, START)
+    assert desk.ledger.accounts.last_renaming("team-eu") is None
     assert desk.ledger.accounts.names() == ["team-eu"]
     assert desk.rows("SELECT * FROM history") == history
     assert (state(desk, "team-eu", first.task_id), state(desk, EU, first.task_id)) == ("archived", None)
@@ -172,6 +176,7 @@ def test_two_accounts_never_become_one(desk: Desk, old: str, new: str) -> None:
     before = desk.rows("SELECT * FROM tasks")
 
     assert desk.ledger.accounts.rename(old, new) is None
+    assert desk.ledger.accounts.last_renaming(old) is None
     assert desk.rows("SELECT * FROM tasks") == before
 
 
@@ -186,3 +191,4 @@ def test_a_rename_that_fails_has_renamed_nothing(desk: Desk) -> None:
     desk.close()
     desk.reopen()
     assert desk.ledger.accounts.names() == [EU]
+    assert desk.ledger.accounts.last_renaming(EU) is None
