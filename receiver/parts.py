@@ -34,7 +34,7 @@ from receiver.console.parts import ConsoleAccount, ConsoleParts, FilePlaces
 from receiver.gateway.creates.reading import CallbackAddress
 from receiver.gateway.creates.refused_urls import RefusedUrls
 from receiver.gateway.gateway import CreateParts, Gateway, GatewayAccount, QueryParts
-from receiver.gateway.recorded_answers import AccountTasks
+from receiver.gateway.queries.account_tasks import AccountTasks
 from receiver.gateway.upstream import KlingAccess
 from receiver.links.finder import LinkedAccount
 from receiver.links.service import REDIRECT, STREAM, LinkService

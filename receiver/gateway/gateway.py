@@ -12,15 +12,16 @@ from archiver.ledger.registrations import Registrations
 from archiver.ledger.views import Views
 from archiver.metrics import Metrics
 from archiver.store import Store
-from receiver.gateway.archived_tasks import ArchivedTasks
 from receiver.gateway.blocking import BlockingCalls
 from receiver.gateway.creates.handler import Creates
 from receiver.gateway.creates.reading import CallbackAddress
 from receiver.gateway.creates.refused_urls import RefusedUrls
 from receiver.gateway.front.bodies import BodyReader
 from receiver.gateway.front.endpoint import REQUESTS_MAX, GatewayEndpoint, Handlers
-from receiver.gateway.queries import Queries
-from receiver.gateway.recorded_answers import AccountTasks, AnswerRecorder
+from receiver.gateway.queries.account_tasks import AccountTasks
+from receiver.gateway.queries.archived_tasks import ArchivedTasks
+from receiver.gateway.queries.handler import Queries
+from receiver.gateway.queries.recorder import AnswerRecorder
 from receiver.gateway.upstream import KlingAccess, KlingUpstream, Relay
 
 FILE_THREADS = 4

@@ -21,7 +21,7 @@ from archiver.model import State
 from archiver.record import Recorder
 from archiver.store.links import LinkSigner
 from receiver.gateway.gateway import QueryParts
-from receiver.gateway.recorded_answers import AccountTasks
+from receiver.gateway.queries.account_tasks import AccountTasks
 from tests.harness.archived_tasks import ArchivedTask
 from tests.harness.engine import Engine
 from tests.harness.gateway import gateway_to

@@ -90,7 +90,7 @@ WITHOUT_A_ROW: Mapping[str, str] = {
     "ledger.rebuilding.known": "read by the command `rebuild`",
     "ledger.rebuilding.add": "of the command `rebuild`: ledger/rebuilding says how it goes wrong",
     "ledger.tombstones.ids": "read by sweeps: what is forgotten is not recorded either, as `record` says",
-    "ledger.views.known_tasks": "read by the gateway: gateway/queries says how it fails",
+    "ledger.views.known_tasks": "read by the gateway: gateway/queries/recording says how it fails",
     "ledger.gateway_creates.refused_callbacks": "read when the gateway starts: gateway/creates says how it fails",
     **dict.fromkeys(
         (

@@ -11,7 +11,6 @@ from archiver.kling.credentials import ApiKey
 from archiver.model import State
 from archiver.record import Recorder
 from archiver.store.links import LinkSigner
-from receiver.gateway.archived_tasks import ArchivedTasks
 from receiver.gateway.blocking import BlockingCalls
 from receiver.gateway.exchange import (
     Client,
@@ -20,8 +19,10 @@ from receiver.gateway.exchange import (
     RequestBody,
 )
 from receiver.gateway.front.paths import read_path
-from receiver.gateway.queries import Queries
-from receiver.gateway.recorded_answers import AccountTasks, AnswerRecorder
+from receiver.gateway.queries.account_tasks import AccountTasks
+from receiver.gateway.queries.archived_tasks import ArchivedTasks
+from receiver.gateway.queries.handler import Queries
+from receiver.gateway.queries.recorder import AnswerRecorder
 from receiver.gateway.upstream import KlingAccess, KlingUpstream
 from tests.harness.engine import ACCOUNT, FAMILY, Engine
 from tests.simulator import KlingSimulator

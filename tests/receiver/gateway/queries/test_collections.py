@@ -11,8 +11,8 @@ from archiver.model import State
 from receiver.gateway.exchange import (
     Source,
 )
-from receiver.gateway.family_search import REQUESTS_MAX
-from receiver.gateway.queries import REPLACED_BYTES_MAX
+from receiver.gateway.queries.family_search import REQUESTS_MAX
+from receiver.gateway.queries.handler import REPLACED_BYTES_MAX
 from tests.harness.engine import ACCOUNT, FAMILY, Engine
 from tests.receiver.gateway.queries.gate import PUBLIC, SERIES, TRY_ON, Gate, link, said, urls_of
 from tests.simulator import KlingSimulator, faults

@@ -9,11 +9,11 @@ import pytest
 
 from archiver.ledger.gateway_creates.registering import CreatedTask, GatewayCreate
 from archiver.model import State
-from receiver.gateway.absence import JUDGED_BYTES_MAX
 from receiver.gateway.exchange import (
     Source,
 )
-from receiver.gateway.recorded_answers import RecordedAnswer
+from receiver.gateway.queries.absence import JUDGED_BYTES_MAX
+from receiver.gateway.queries.answers import RecordedAnswer
 from tests.harness.engine import ACCOUNT, FAMILY, Engine
 from tests.receiver.gateway.queries.gate import (
     CLIENTS_URL,

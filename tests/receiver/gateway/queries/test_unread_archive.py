@@ -10,13 +10,13 @@ import pytest
 
 from archiver.failures import LedgerUnavailable
 from archiver.record import Recorder
-from receiver.gateway import queries
-from receiver.gateway.absence import JUDGED_BYTES_MAX
 from receiver.gateway.exchange import (
     Source,
 )
 from receiver.gateway.gateway import QUERY_THREADS, QueryParts
-from receiver.gateway.recorded_answers import AccountTasks
+from receiver.gateway.queries import archive_answers
+from receiver.gateway.queries.absence import JUDGED_BYTES_MAX
+from receiver.gateway.queries.account_tasks import AccountTasks
 from tests.harness.daemons import until
 from tests.harness.edge import SECONDS_MAX
 from tests.harness.engine import ACCOUNT, FAMILY, Engine
@@ -56,7 +56,7 @@ def test_a_long_list_goes_out_with_its_archived_tasks_or_not_at_all(
     gate.sim.fault("tasks", faults.Json({"code": 0, "message": "", "data": [row]}))
     path = f"/tasks?task_ids={running},{archived}"
     whole = gate.ask(path)
-    monkeypatch.setattr(queries, "append_items", never)
+    monkeypatch.setattr(archive_answers, "append_items", never)
     gate.seconds += 2.0
     answer = gate.ask(path)
 

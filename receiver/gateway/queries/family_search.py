@@ -11,9 +11,9 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import quote
 
-from receiver.gateway.absence import is_not_found
 from receiver.gateway.exchange import GatewayAnswer, GatewayRequest, NoAnswer, NotReached
-from receiver.gateway.recorded_answers import RecordedAnswer
+from receiver.gateway.queries.absence import is_not_found
+from receiver.gateway.queries.answers import RecordedAnswer
 
 REQUESTS_MAX = 24
 """For one answer: all families of one task, or the 20 tasks that Kling takes, of one family."""
