@@ -152,7 +152,10 @@ def test_two_accounts_end_in_two_folders_and_the_token_tells_whose_a_callback_is
     stray = two.show("us", eu)
     assert stray is not None
     assert stray["state"] == "reported"
-    assert {line["account"] for line in daemon.events("task.archived")} == {"eu", "us"}
+    until(
+        lambda: {line["account"] for line in daemon.events("task.archived")} == {"eu", "us"},
+        what="both accounts in the log",
+    )
     assert daemon.stop() == 0
     for sim in two.sims.values():
         assert sim.complaints == []

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from archiver.ledger.tables import schema
 from tests.harness.daemons import Daemon, Site, until
 from tests.s3_servers import FaultyProxy, S3Server, faulty
 from tests.simulator import faults
@@ -161,6 +163,7 @@ def test_an_outage_is_a_hold_that_says_what_to_do_and_ends_by_itself(
     assert named in outage.hold["what_to_do"]
     assert outage.answers == [200] * 4
     assert outage.stored_meanwhile == set()
+    until(lambda: daemon.events("hold.set"), what="the hold in the log")
     assert {event["level"] for event in daemon.events("hold.set")} == {"error"}
 
     # and after
@@ -169,15 +172,26 @@ def test_an_outage_is_a_hold_that_says_what_to_do_and_ends_by_itself(
     ready = daemon.readyz()
     assert ready is not None
     assert (daemon.is_running, ready[0]) == (True, 200)
-    assert reason in {event["reason"] for event in daemon.events("hold.released")}
+    until(
+        lambda: reason in {event["reason"] for event in daemon.events("hold.released")},
+        what="its end in the log",
+    )
     outage.site.assert_archived(*outage.ids)
+    until(lambda: len(daemon.events("task.archived")) == len(outage.ids), what="every task in the log")
     assert {event["attempt"] for event in daemon.events("task.archived")} == {1}  # no task lost an attempt
     assert daemon.stop() == 0
     assert outage.site.sim.complaints == []
     outage.site.assert_silent_on_secrets()
 
 
-def test_settings_that_are_repaired_by_a_restart_need_no_half_minute(
+def let_no_probe_come(site: Site) -> None:
+    """Every hold is probed an hour later than it would be."""
+    with site.ledger() as ledger, ledger.database.write() as connection:
+        later = sa.update(schema.holds).values(probe_at=schema.holds.c.probe_at + 3_600_000)
+        assert connection.execute(later).rowcount
+
+
+def test_settings_that_are_repaired_by_a_restart_wait_for_no_probe(
     tmp_path: pathlib.Path, rclone_server: S3Server
 ) -> None:
     with Site(tmp_path, rclone_server) as site:
@@ -188,8 +202,9 @@ def test_settings_that_are_repaired_by_a_restart_need_no_half_minute(
         daemon.wait_hold("verify", "api_credentials_refused")
         assert daemon.stop() == 0
 
+        let_no_probe_come(site)
         daemon = site.start()
-        site.wait_archived(task_id, seconds=25)
+        site.wait_archived(task_id)
         assert daemon.stop() == 0
         assert "the-secret-key-of-another-region" not in site.daemons[0].output
         site.assert_silent_on_secrets()

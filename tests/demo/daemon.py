@@ -18,8 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.demo.leash import leashed
 from tests.demo.stopping import DemoFailed
 
-START_SECONDS_MAX = 30
-STOP_SECONDS_MAX = 15
+START_SECONDS_MAX = 120
+STOP_SECONDS_MAX = 60
 TAIL_LINES = 12
 UNANSWERED = (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError)
 """Errors that a dead, dying or busy daemon causes."""

@@ -29,7 +29,7 @@ class Caddy:
     def __init__(self, folder: pathlib.Path, *, upstream: int, gateway: bool) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        self.client = httpx2.Client(base_url=self.url, trust_env=False, timeout=20)
+        self.client = httpx2.Client(base_url=self.url, trust_env=False, timeout=60)
         self._process = Process(
             "caddy",
             [program("caddy"), "run", "--adapter", "caddyfile", "--config", str(DEPLOY / "Caddyfile")],
@@ -76,7 +76,7 @@ class Nginx:
         self.url = f"https://127.0.0.1:{port}"
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        self.client = httpx2.Client(base_url=self.url, trust_env=False, timeout=20, verify=context)
+        self.client = httpx2.Client(base_url=self.url, trust_env=False, timeout=60, verify=context)
         subprocess.run(
             [
                 *(

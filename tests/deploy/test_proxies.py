@@ -118,7 +118,7 @@ class _Upstream(http.server.BaseHTTPRequestHandler):
             return self._answer(str(self.headers).encode())
         self._answer(HALF, announced=2 * len(HALF))
         self.wfile.flush()
-        assert self.released.wait(20)
+        assert self.released.wait(60)
         self.wfile.write(HALF)
         return None
 

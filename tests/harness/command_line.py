@@ -25,7 +25,7 @@ ACCOUNT = "default"
 FAMILY = "images/generations"
 OTHER_FAMILY = "images/editing/expand"
 NOW = time.time_ns() // 1_000_000
-PROCESS_SECONDS_MAX = 60
+PROCESS_SECONDS_MAX = 120
 
 
 class _Process(subprocess.Popen[str]):

@@ -55,8 +55,8 @@ def consumer() -> Iterator[Consumer]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            self.seen.requests.append((headers, body))
             self.seen.paths.append(self.path)
+            self.seen.requests.append((headers, body))  # last: tests wait for it
             self.seen.answer(self)
 
         do_GET = do_POST  # noqa: N815 -- the library's name; a client that follows a redirect asks so

@@ -12,7 +12,7 @@ import structlog
 
 from archiver import log
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 
 
 class Journal(io.StringIO):

@@ -24,7 +24,7 @@ from tests.simulator import KlingSimulator, faults
 
 OTHER_FAMILY = "images/editing/expand"
 SLOTS = 8
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 
 
 class WatchedClaims(HookedClaims):

@@ -36,16 +36,18 @@ def wait_until_printed(process: subprocess.Popen[str], text: str) -> str:
 
 def at_terminal(line: CommandLine, *arguments: str, **settings: str) -> tuple[int, str]:
     """One command with both streams at a terminal: exit status and everything on the screen."""
-    return act_at_terminal(line, *arguments, act=lambda _: None, settings=settings)
+    return act_at_terminal(line, *arguments, settings=settings)
 
 
 def act_at_terminal(
     line: CommandLine,
     *arguments: str,
-    act: Callable[[subprocess.Popen[str]], object],
+    act: Callable[[subprocess.Popen[str]], object] = lambda _: None,
+    on_shown: Callable[[str], object] = lambda _: None,
     settings: Mapping[str, str],
 ) -> tuple[int, str]:
-    """The same. `act` is called once it runs; nothing reads the screen meanwhile, which holds some kilobytes."""
+    """The same. `act` is called once it runs; nothing reads the screen meanwhile, which holds some kilobytes.
+    `on_shown` is called with all that was shown so far, whenever more is."""
     master, slave = os.openpty()
     shown = b""
     with os.fdopen(master, "rb", buffering=0) as screen:
@@ -55,4 +57,5 @@ def act_at_terminal(
             act(process)
             while read := screen.read(65536):
                 shown += read
+                on_shown(shown.decode(errors="replace"))
     return process.returncode, shown.decode()

@@ -9,7 +9,7 @@ import structlog
 from archiver import log
 from receiver.closing import GRACE_SECONDS, Closing
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 
 
 def test_a_stop_that_waits_for_a_lock_of_a_thread_that_hangs_ends_the_process_and_the_log_says_why() -> None:

@@ -109,6 +109,7 @@ def test_a_probe_that_hangs_is_503_and_is_not_started_twice(
 
     with client(parts, probe=hang) as running:
         answers = [running.get("/readyz").status_code for _ in range(3)]
+        until(lambda: probes, what="the first probe to begin")
         gate.set()
 
     assert answers == [503, 503, 503]

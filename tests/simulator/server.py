@@ -31,7 +31,7 @@ from tests.simulator.request_log import Kind, LoggedRequest, RequestLog, SeenCre
 from tests.simulator.switches import Switches
 from tests.simulator.timetable import Timetable
 
-START_SECONDS_MAX = 10
+START_SECONDS_MAX = 60
 ACCESS_KEY = "AKsimulated"
 SECRET_KEY = "SKsimulated-secret-of-32-characters-or-more"
 API_KEY = "api-key-simulated"
@@ -309,7 +309,7 @@ class KlingSimulator:
         with self._account.lock:
             self._account.task(task_id).callbacks_dropped = dropped
 
-    def wait_callbacks(self, timeout_seconds: float = 10.0) -> None:
+    def wait_callbacks(self, timeout_seconds: float = 60.0) -> None:
         """Return once every due callback is posted and automatic progress has ended.
 
         Raises `TimeoutError`.

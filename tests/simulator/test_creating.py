@@ -23,7 +23,7 @@ def sim() -> Iterator[KlingSimulator]:
 
 @pytest.fixture
 def http() -> Iterator[httpx2.Client]:
-    with httpx2.Client(trust_env=False, timeout=5.0) as client:
+    with httpx2.Client(trust_env=False, timeout=60.0) as client:
         yield client
 
 

@@ -243,7 +243,7 @@ ledger = Ledger.open(sys.argv[1], daemon=True)
 stop = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
 written = 0
-while not stop.wait(0.002):
+while not stop.wait(0.02):
     ledger.callbacks.record([Callback("default", f"w{written}", Status.SUCCEEDED, "images/generations")])
     written += 1
     if written == 1:

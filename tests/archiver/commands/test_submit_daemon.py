@@ -13,7 +13,7 @@ import pytest
 from archiver.ledger import Ledger
 from tests.harness.command_line import CommandLine
 from tests.harness.daemons import FAMILY, Site, until
-from tests.harness.terminal import at_terminal, ended_in_time, wait_until_printed
+from tests.harness.terminal import act_at_terminal, ended_in_time, wait_until_printed
 from tests.s3_servers import S3Server
 from tests.simulator import faults
 
@@ -66,18 +66,20 @@ def request_in_the_manifest(site: Site, task_id: str) -> object:
 
 
 def test_submit_and_wait_ends_with_the_keys_that_are_in_the_bucket(site: Site) -> None:
-    site.sim.switches.progress_seconds = (0.1, 0.3)
     daemon = site.start()
     daemon.wait_ready()
     with submitting(site, "--n", "4", "--aspect-ratio", "16:9", "--wait") as process:
+        said = wait_until_printed(process, "is being generated")
+        task_id = created(site)
+        site.sim.process(task_id)
+        site.sim.succeed(task_id)
         output, errors = process.communicate()
 
-    task_id = created(site)
     folder = site.folder_of(task_id)
     assert process.returncode == 0, errors
     names = [*(f"{n}.png" for n in range(4)), "manifest.json"]
     assert output.splitlines() == [f"s3://{site.bucket}/{folder}{name}" for name in names]
-    assert f"kling-archiver: {task_id} is being generated\n" in errors
+    assert said == f"kling-archiver: {task_id} is being generated\n"
     site.assert_archived(task_id)
     assert request_in_the_manifest(site, task_id) == {"prompt": "a red fox", "n": 4, "aspect_ratio": "16:9"}
     site.sim.wait_callbacks()
@@ -180,17 +182,21 @@ def test_ending_it_while_it_waits_for_slots_says_that_nothing_was_created(site: 
 
 
 def test_at_a_terminal_the_countdown_and_the_state_are_one_line_and_the_keys_come_last(site: Site) -> None:
-    site.sim.switches.progress_seconds = (0.1, 0.3)
     site.sim.fault("create", faults.over_concurrency(), times=1)
     daemon = site.start()
     daemon.wait_ready()
     line = CommandLine(site.folder / "ledger.db")
     options = ("submit", FAMILY, "--prompt", "a red fox", "--wait")
-    status, screen = at_terminal(line, *options, **site.environment)
+
+    def generate(shown: str) -> None:
+        """Once the operator sees that the task is being generated, it is."""
+        if "is being generated" in shown and site.sim.task(created(site)).status != "succeed":
+            site.sim.succeed(created(site))
+
+    status, screen = act_at_terminal(line, *options, on_shown=generate, settings=site.environment)
 
     folder = site.folder_of(created(site))
     assert status == 0
     assert "the account does not have 1 slot free (1303): trying again in " in screen
-    assert "is being generated" in screen
     assert screen.rstrip().endswith(f"{folder}manifest.json")
     assert daemon.stop() == 0

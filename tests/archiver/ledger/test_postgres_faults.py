@@ -39,7 +39,7 @@ class Remote:
         self.ledger = Ledger(self.database, now=self.desk.clock)
 
     def connect(self, *, user: str = "postgres", options: str = "") -> PostgresDatabase:
-        url = self.network.url(self.name).replace("postgres@", f"{user}@") + f"?connect_timeout=2{options}"
+        url = self.network.url(self.name).replace("postgres@", f"{user}@") + f"?connect_timeout=5{options}"
         return PostgresDatabase(
             url, busy_seconds=0.2, first_answer_seconds=FIRST_SECONDS, seconds_max=LONG_SECONDS
         )

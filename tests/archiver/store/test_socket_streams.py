@@ -18,7 +18,7 @@ from archiver.store.object_streams import ObjectStreams
 from archiver.store.socket_streams import SocketStreams
 from tests.harness.half_records import HalfRecords
 
-SECONDS_MAX = 10
+SECONDS_MAX = 60
 BODY = bytes(range(256)) * 8000
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY)
 

@@ -23,6 +23,21 @@ def named_many(count: int) -> list[Callback]:
     return [named(f"task-{number}") for number in range(count)]
 
 
+class PassingLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time passes as a test says, and by itself."""
+
+    passed_seconds = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.passed_seconds
+
+
+def let_pass(seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, PassingLoop)
+    loop.passed_seconds += seconds
+
+
 class SlowLedger:
     """Records in batches, each of which waits until the test lets it through."""
 
@@ -211,10 +226,12 @@ def test_more_than_may_wait_are_turned_away_at_once() -> None:
 def test_a_commit_that_hangs_is_given_up_in_time_and_closes_the_door_until_it_ends() -> None:
     async def scenario() -> None:
         ledger = SlowLedger()
-        async with Intake(ledger.record, waiting_max=10, seconds_max=0.5) as intake:
+        async with Intake(ledger.record, waiting_max=10, seconds_max=LONG_SECONDS) as intake:
             stuck = asyncio.create_task(reason_of(intake, named("stuck")))
             await ledger.until_entered()
             behind = asyncio.create_task(reason_of(intake, named("behind")))
+            await asyncio.sleep(0)
+            let_pass(LONG_SECONDS)
 
             assert await stuck == "ledger_slow"
             assert not intake.is_open
@@ -231,7 +248,8 @@ def test_a_commit_that_hangs_is_given_up_in_time_and_closes_the_door_until_it_en
 
         assert ledger.batches == [["stuck"], ["again"]]
 
-    asyncio.run(scenario())
+    with asyncio.Runner(loop_factory=PassingLoop) as runner:
+        runner.run(scenario())
 
 
 def test_closing_waits_for_admitted_callbacks_and_admits_no_more() -> None:

@@ -16,7 +16,7 @@ from receiver.gateway.connections import ApiConnections, Content
 from tests.harness.half_records import HalfRecords
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Two: a\r\nx-two: b\r\n\r\nok"
-SECONDS_MAX = 10
+SECONDS_MAX = 60
 ENDLESS_BYTES = 1 << 40
 
 
@@ -85,7 +85,7 @@ def beside(
         async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
             scheme = "http" if context is None else "https"
             origin = Origin(scheme, "127.0.0.1", server.sockets[0].getsockname()[1])
-            api = ApiConnections(origin, connections_max=connections_max, connect_seconds=3, proxy=None)
+            api = ApiConnections(origin, connections_max=connections_max, connect_seconds=30, proxy=None)
             await act(kling, api)
             await api.close()
             kling.is_over.set()
@@ -215,7 +215,7 @@ def test_one_on_which_a_record_has_come_in_part_is_not_used(
     async def run() -> list[bytes]:
         async with kling.serving() as port:
             origin = Origin("https", "127.0.0.1", port)
-            api = ApiConnections(origin, connections_max=8, connect_seconds=3, proxy=None)
+            api = ApiConnections(origin, connections_max=8, connect_seconds=30, proxy=None)
             got = [await ask(api, "POST") for _ in range(2)]
             await api.close()
         return got

@@ -26,7 +26,7 @@ from tests.simulator import KlingSimulator, faults
 
 GENERATIONS = "/v1/images/generations"
 CLIENT = "https://app.example.com/cb?job=1"
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 class House:

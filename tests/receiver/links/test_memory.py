@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from archiver.store import object_streams
+from tests.harness.edge import SECONDS_MAX
 from tests.harness.links import LinkDesk, ScriptedStore, link_of, record_stored, serving
 
 READERS = 24
@@ -71,7 +72,7 @@ def stuck_readers(desk: LinkDesk, store: CrowdedStore, count: int) -> Iterator[N
             line.sendall(f"GET {link_of()} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             assert line.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
         for _ in range(count):
-            assert store.stuck.acquire(timeout=30)
+            assert store.stuck.acquire(timeout=SECONDS_MAX)
         yield
 
 

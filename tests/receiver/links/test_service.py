@@ -14,7 +14,7 @@ from archiver.config.settings import Settings
 from archiver.metrics import Metrics
 from receiver.links import readers
 from receiver.parts import default_link_mode, link_service
-from tests.harness.edge import read_to_end
+from tests.harness.edge import SECONDS_MAX, read_to_end
 from tests.harness.ledgers import Desk
 from tests.harness.links import PREFIX, SECRET, LinkDesk, ScriptedStore, link_of, record_stored, serving
 
@@ -130,8 +130,8 @@ def test_a_reader_that_waits_is_not_read_ahead_for_and_one_that_leaves_is_not_re
         with desk.edge.connection() as line:
             line.sendall(f"GET {link_of()} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             head = line.recv(65536)
-            is_stuck = endless.is_stuck.wait(20)
-        was_left = endless.was_left.wait(20)
+            is_stuck = endless.is_stuck.wait(SECONDS_MAX)
+        was_left = endless.was_left.wait(SECONDS_MAX)
 
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     assert stored.sha256.encode() in head
@@ -191,7 +191,7 @@ def test_a_reader_that_takes_nothing_is_cut_off(
         serving(tmp_path, ScriptedStore(signed_url=endless.url), mode="stream") as desk,
         reading(desk),
     ):
-        assert endless.was_left.wait(20)
+        assert endless.was_left.wait(SECONDS_MAX)
 
 
 CONTENT = bytes(300_000)

@@ -170,21 +170,21 @@ def test_a_missing_bucket_holds_the_archive_probes_it_in_30_seconds_at_most_and_
     running.called_back()
     running.journal.wait("hold.set", stage="archive", reason="bucket_missing")
     running.called_back(4)
-    running.ledger.wait_idle()
+    running.wait_quiet()
     assert tried() == 1
     for wait in (2, 4, 8, 16, 30, 30):
         running.advance(seconds=wait - 1)
-        running.ledger.wait_idle()
+        running.wait_quiet()
         assert tried() == 0
         running.advance(seconds=1)
         assert listed.acquire(timeout=PATIENCE_SECONDS)
-        running.ledger.wait_idle()
+        running.wait_quiet()
         assert tried() == 0
 
     missing.clear()
     running.advance(seconds=31)
     running.journal.wait("hold.released", reason="bucket_missing")
-    running.ledger.wait_idle()  # what goes on at once holds leases, which the next advance would end
+    running.wait_quiet()  # what goes on at once holds leases, which the next advance would end
     running.advance(seconds=31)
     running.journal.wait("task.archived", times=5)
     assert running.holds() == []

@@ -31,7 +31,7 @@ GENERATIONS = "/v1/images/generations"
 NEW = "/text-to-video/kling-3.0-turbo"
 CLIENT = "https://app.example.com/cb?job=1"
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 _Result = TypeVar("_Result")
 
@@ -91,7 +91,11 @@ class Gate:
     """Creates on a real ledger, with Kling scripted."""
 
     def __init__(
-        self, folder: pathlib.Path, *answers: Answer, hosts: Sequence[str] = (), commit_seconds: float = 5.0
+        self,
+        folder: pathlib.Path,
+        *answers: Answer,
+        hosts: Sequence[str] = (),
+        commit_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self.folder = folder
         self.ledger = Ledger.open(f"sqlite:///{folder / 'ledger.db'}", daemon=False, create=True)

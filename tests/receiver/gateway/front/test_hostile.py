@@ -250,10 +250,10 @@ def test_a_body_that_comes_a_byte_at_a_time_has_an_end_and_one_that_is_only_slow
     sim: KlingSimulator, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        bodies.BodyReader.__init__, "__kwdefaults__", {"bytes_max": 1 << 20, "grace_seconds": 1.5}
+        bodies.BodyReader.__init__, "__kwdefaults__", {"bytes_max": 1 << 20, "grace_seconds": 4.0}
     )
     before = len(sim.log)
-    with gateway_to(sim.base_url, tmp_path, stall_seconds=1) as edge, edge.connection() as dripping:
+    with gateway_to(sim.base_url, tmp_path, stall_seconds=3) as edge, edge.connection() as dripping:
         dripping.sendall(
             f"POST {COSTS} HTTP/1.1\r\nHost: x\r\n{AUTHORIZED}\r\nContent-Length: 99999\r\n\r\n".encode()
         )

@@ -18,6 +18,7 @@ from tests.harness.engine import ACCOUNT, FAMILY, Engine
 from tests.receiver.gateway.queries.gate import (
     CLIENTS_URL,
     OTHER,
+    PATIENCE_SECONDS,
     PUBLIC,
     SIGNER,
     Gate,
@@ -133,7 +134,7 @@ def test_an_answer_that_the_ledger_takes_too_long_for_goes_out_as_it_came(
     record = engine.ledger.records.record
 
     def slow(*args: Any, **options: Any) -> Any:
-        goes_on.wait(30)
+        goes_on.wait(PATIENCE_SECONDS)
         try:
             return record(*args, **options)
         finally:
@@ -143,7 +144,7 @@ def test_an_answer_that_the_ledger_takes_too_long_for_goes_out_as_it_came(
     with Gate(sim, engine, record_seconds=0.05) as gate:
         answer = gate.ask(f"/v1/{FAMILY}/{task_id}")
         goes_on.set()
-        assert ended.wait(30), "it is recorded all the same"
+        assert ended.wait(PATIENCE_SECONDS), "it is recorded all the same"
 
         assert PUBLIC not in answer.body.decode()
         assert gate.unlinked() == 1.0
