@@ -31,11 +31,6 @@ YIELD_SECONDS = 0.004
 YIELD_BYTES = 128 * 1024
 """The pieces of files that yield as long as one request: 30 MB/s. Without these pauses callbacks wait in the event loop
 behind a piece of each reader; with 200 readers that is 20 ms each time."""
-SLICE_BYTES = 32 * 1024
-"""A piece goes out in such slices to a reader that may be slow. A whole one, 256 KiB, takes a reader at three times the
-least rate 40 s, in which none of it would count."""
-FAST_SECONDS = 1.0
-"""A reader that has taken a piece in less gets the next one whole: slices cost processor time."""
 _KEY_CHARACTERS = "/!$&'()*+,;=:@~"
 """Characters of keys that need no escaping in a path."""
 
@@ -54,6 +49,8 @@ class LinkRequest:
     headers: Headers
     link: LinkedFile
     is_download: bool
+    unread_bytes: Callable[[], int]
+    """Counts what the client has not read of the answer."""
 
 
 class Delivery(Protocol):
@@ -148,7 +145,7 @@ class Stream:
             await send_whole(send, 416, [*refused, answers.NO_STORE])
             return LinkResult.REFUSED
         await self._turns.take()
-        reader = self._readers.enter(file.key)
+        reader = self._readers.enter(file.key, request.unread_bytes)
         if reader is None:
             await send_reply(answers.BUSY, send)
             return LinkResult.REFUSED
@@ -215,17 +212,11 @@ async def send_pieces(pieces: AsyncIterator[bytes], reader: Reader, send: Send) 
 
     Raises what the iterator raises.
     """
-    loop = asyncio.get_running_loop()
-    is_fast = False
     async for piece in pieces:
-        began = loop.time()
-        slice_bytes = len(piece) if is_fast else SLICE_BYTES
-        for at in range(0, len(piece), slice_bytes or 1):
-            part = piece[at : at + slice_bytes]
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-            await send(_NOTHING)
-            reader.passed(len(part))
-        is_fast = loop.time() - began < FAST_SECONDS
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        reader.sent(len(piece))
+        await send(_NOTHING)
+        reader.look()
     await send({"type": "http.response.body", "body": b""})
 
 

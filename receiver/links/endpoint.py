@@ -23,6 +23,7 @@ from receiver.links.answers import send_options, send_redirect, send_reply
 from receiver.links.delivery import Delivery, LinkRequest
 from receiver.links.finder import Finder, Found, NotNow, NotStored
 from receiver.links.paths import read_link
+from receiver.server.protocol import UNREAD_BYTES
 from receiver.server.replies import Reply
 
 
@@ -63,7 +64,9 @@ class LinkEndpoint:
         link = read_link(scope["raw_path"], self._signer)
         if link is None:
             return await _refuse(answers.NOT_FOUND, send)
-        request = LinkRequest(method, scope["headers"], link, _is_download(scope["query_string"]))
+        request = LinkRequest(
+            method, scope["headers"], link, _is_download(scope["query_string"]), scope[UNREAD_BYTES]
+        )
         await self._delivery.may_begin()  # not before: wrong links would take the turns of genuine ones
         try:
             found = await self._finder.find(link, self._delivery.wanted(request))

@@ -13,6 +13,8 @@ address: behind a proxy all readers have one."""
 FIRST_SECONDS = 30.0
 """The limit until the store has begun and the client has taken the first bytes."""
 PATIENCE_SECONDS = 30.0
+LOOK_SECONDS = 1.0
+"""The interval at which the daemon counts what the client has taken, also of a piece that has passed in part."""
 END_BYTES_PER_SECOND = 64 * 1024 / PATIENCE_SECONDS
 """A reader that takes less is cut off, as `receiver.server` does; one whose store sends less, too."""
 SLOW_BYTES_PER_SECOND = 64 * 1024
@@ -24,8 +26,8 @@ SLOW_SECONDS = 30.0
 class Reader:
     """One client that reads a file."""
 
-    def __init__(self, key: str, clock: Callable[[], float]) -> None:
-        """`key`: of the file in the bucket. `clock`: that of the event loop."""
+    def __init__(self, key: str, clock: Callable[[], float], unread_bytes: Callable[[], int]) -> None:
+        """`key`: of the file in the bucket. `clock`: that of the event loop. `unread_bytes`: as for `Readers.enter`."""
         self.key = key
         self.is_displaced = False
         """Whether another reader has its place."""
@@ -36,21 +38,44 @@ class Reader:
         self.ends_at = clock() + FIRST_SECONDS
         """When it is cut off, unless it takes more."""
         self._clock = clock
+        self._unread_bytes = unread_bytes
         self._limit: asyncio.Timeout | None = None
+        self._sent_bytes = 0
+        self._taken_bytes = 0
 
     @contextlib.asynccontextmanager
     async def limited(self) -> AsyncIterator[None]:
         """Raises TimeoutError when the reader has to leave."""
-        async with asyncio.timeout_at(self.ends_at) as self._limit:
-            yield
+        try:
+            async with asyncio.timeout_at(self.ends_at) as self._limit:
+                self._look_on()
+                yield
+        finally:
+            self._next_look.cancel()
+            self._limit = None
+
+    def _look_on(self) -> None:
+        self.look()
+        self._next_look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_on)
+
+    def sent(self, count: int) -> None:
+        """So many bytes are on their way to the client, which may take them much later."""
+        self._sent_bytes += count
+
+    def look(self) -> None:
+        """Count what the client has taken."""
+        taken = self._sent_bytes - self._unread_bytes()
+        if taken > self._taken_bytes:
+            self.passed(taken - self._taken_bytes)
+            self._taken_bytes = taken
 
     def passed(self, count: int) -> None:
         """The client has taken so many bytes: each postpones both times a little, and none beyond 30 s from now."""
         now = self._clock()
         self.slow_at = min(self.slow_at + count / SLOW_BYTES_PER_SECOND, now + SLOW_SECONDS)
         self.ends_at = min(self.ends_at + count / END_BYTES_PER_SECOND, now + PATIENCE_SECONDS)
-        if self._limit is not None and not (self.is_displaced or self.has_left):
-            self._limit.reschedule(self.ends_at)
+        if not (self.is_displaced or self.has_left):
+            self._end_at(self.ends_at)
 
     def displace(self) -> None:
         """Cut the reader off: another has its place."""
@@ -63,8 +88,12 @@ class Reader:
         self._cut_off()
 
     def _cut_off(self) -> None:
-        if self._limit is not None:
-            self._limit.reschedule(self._clock())
+        self._end_at(self._clock())
+
+    def _end_at(self, at: float) -> None:
+        # A limit that has passed is about to raise TimeoutError, and cannot be changed.
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(at)
 
 
 class Readers:
@@ -75,10 +104,10 @@ class Readers:
         self._clock = clock
         self._readers: set[Reader] = set()
 
-    def enter(self, key: str) -> Reader | None:
+    def enter(self, key: str, unread_bytes: Callable[[], int]) -> Reader | None:
         """A place for one who wants this file; None when too many read it, or too many read, and none of them is slow.
 
-        Otherwise the slowest of them leaves.
+        Otherwise the slowest of them leaves. `unread_bytes` counts what the client has not read of what was sent.
         """
         clock = self._clock or asyncio.get_running_loop().time
         rivals = self._rivals(key)
@@ -88,7 +117,7 @@ class Readers:
                 return None
             slowest.displace()
             self._readers.discard(slowest)
-        reader = Reader(key, clock)
+        reader = Reader(key, clock, unread_bytes)
         self._readers.add(reader)
         return reader
 

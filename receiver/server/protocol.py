@@ -8,8 +8,10 @@ begun.
 
 import asyncio
 import contextlib
+import fcntl
 import socket
 import struct
+import termios
 from collections.abc import Iterable
 
 import httptools
@@ -29,6 +31,8 @@ wait for each client."""
 UNREAD_SECONDS_MAX = 30.0
 UNREAD_BYTES_MIN = 64 * 1024
 """A client that reads less of a waiting answer in `UNREAD_SECONDS_MAX` is cut off."""
+UNREAD_BYTES = "kling.unread_bytes"
+"""A key in a request's scope: a function that counts what the client has not read of what was sent to it."""
 BODY_HAS_OWN_LIMIT = "kling.body_has_own_limit"
 """A key in a request's scope: the endpoint itself limits the time of its body, which may be long."""
 _NOT_HTTP = Reply(
@@ -64,6 +68,22 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         transport.set_write_buffer_limits(WAITING_BYTES_MAX)
         _limit_unsent(transport.get_extra_info("socket"))
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope[UNREAD_BYTES] = self.unread_bytes  # type: ignore[literal-required]  # a key of ours
+
+    def unread_bytes(self) -> int:
+        """How much of the answers still waits in the process or the kernel, or is on its way to the client.
+
+        What waits in the process does not suffice: the kernel takes more of it only when the client has read 64 KB or
+        twice as much.
+        """
+        in_process = self.transport.get_write_buffer_size()
+        # The socket of a closed connection may have the number of another one.
+        if self.transport.is_closing():
+            return in_process
+        return in_process + _unread_in_kernel(self.transport.get_extra_info("socket"))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._in_progress = cycle
@@ -153,7 +173,7 @@ class StallWatch:
         for connection in connections:
             if not isinstance(connection, BoundedProtocol) or not connection.flow.write_paused:
                 continue
-            left = connection.transport.get_write_buffer_size()
+            left = connection.unread_bytes()
             pause, waited, since = self._unread.get(connection, (-1, 0, now))
             if pause != connection.write_pauses or left + UNREAD_BYTES_MIN <= waited:
                 unread[connection] = (connection.write_pauses, left, now)
@@ -171,6 +191,15 @@ def _limit_unsent(line: socket.socket) -> None:
         return
     with contextlib.suppress(OSError):  # the client may have gone
         line.setsockopt(socket.IPPROTO_TCP, option, UNSENT_BYTES_MAX)
+
+
+def _unread_in_kernel(line: socket.socket) -> int:
+    """0 where the kernel does not tell, as on macOS."""
+    try:
+        (unread,) = struct.unpack("i", fcntl.ioctl(line.fileno(), termios.TIOCOUTQ, bytes(4)))
+    except OSError:
+        return 0
+    return int(unread)
 
 
 def _reset(connection: BoundedProtocol) -> None:

@@ -1,5 +1,7 @@
 """Who may read at once, and who has to leave."""
 
+import asyncio
+
 import pytest
 
 from receiver.links import readers
@@ -16,6 +18,11 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def nothing() -> int:
+    """Is unread."""
+    return 0
 
 
 @pytest.fixture
@@ -37,7 +44,7 @@ def clock() -> Clock:
 def test_a_reader_is_cut_off_when_less_than_64_kib_pass_in_30_seconds_in_whatever_pieces(
     clock: Clock, piece: int, seconds: float, is_cut_off: bool
 ) -> None:
-    reader = Readers(clock).enter("a")
+    reader = Readers(clock).enter("a", nothing)
     assert reader is not None
     is_late = False
     while clock.now < 1000.0 + 3600 and not is_late:
@@ -49,7 +56,7 @@ def test_a_reader_is_cut_off_when_less_than_64_kib_pass_in_30_seconds_in_whateve
 
 
 def test_a_reader_that_was_fast_is_cut_off_like_any_other(clock: Clock) -> None:
-    reader = Readers(clock).enter("a")
+    reader = Readers(clock).enter("a", nothing)
     assert reader is not None
     reader.passed(2**40)
 
@@ -61,18 +68,18 @@ def test_the_slowest_reader_of_the_wanted_file_leaves_and_none_that_is_not_slow(
 ) -> None:
     monkeypatch.setattr(readers, "READERS_OF_FILE_MAX", 2)
     places = Readers(clock)
-    other, first, second = (places.enter(key) for key in ("b", "a", "a"))
+    other, first, second = (places.enter(key, nothing) for key in ("b", "a", "a"))
     assert other is not None
     assert first is not None
     assert second is not None
-    early = places.enter("a")
+    early = places.enter("a", nothing)
     for _ in range(100):
         clock.now += 1
         first.passed(60 * KIB)
         second.passed(10 * KIB)
-    third = places.enter("a")
+    third = places.enter("a", nothing)
     places.leave(second)
-    fourth = places.enter("a")
+    fourth = places.enter("a", nothing)
 
     assert (early, fourth) == (None, None), "two read it, who are not slow"
     assert third is not None
@@ -84,11 +91,28 @@ def test_where_all_places_are_taken_the_slowest_of_all_leaves(
 ) -> None:
     monkeypatch.setattr(readers, "READERS_MAX", 2)
     places = Readers(clock)
-    first, second = places.enter("a"), places.enter("b")
+    first, second = places.enter("a", nothing), places.enter("b", nothing)
     assert first is not None
     assert second is not None
     clock.now += 100
     second.passed(KIB)
 
-    assert places.enter("c") is not None
+    assert places.enter("c", nothing) is not None
     assert [first.is_displaced, second.is_displaced] == [True, False]
+
+
+def test_a_reader_whose_limit_has_passed_may_still_be_displaced_and_may_still_leave(clock: Clock) -> None:
+    """It keeps its place while it answers its client."""
+
+    async def displaced_too_late() -> None:
+        reader = Readers(clock).enter("a", nothing)
+        assert reader is not None
+        clock.now = asyncio.get_running_loop().time()
+        reader.ends_at = clock.now
+        with pytest.raises(TimeoutError):
+            async with reader.limited():
+                await asyncio.get_running_loop().create_future()
+        reader.displace()
+        reader.client_left()
+
+    asyncio.run(displaced_too_late())
