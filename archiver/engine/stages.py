@@ -26,7 +26,7 @@ from archiver.model import DAY_MS, Stage
 from archiver.record import Recorder
 from archiver.store import Store
 from archiver.sweep.stage import Sweeper
-from archiver.sweep.unswept import UnsweptFamilies, unswept
+from archiver.sweep.unswept import UnsweptFamilies, known_to, unswept
 from archiver.verify.availability import Availability
 from archiver.verify.lists import FamilyLists
 from archiver.verify.matching import ListMatcher
@@ -178,7 +178,7 @@ def build_stages(
             account.name,
             unswept(account.families, ignored=account.ignored_families),
             client=account.client,
-            ledger=ledger,
+            known=known_to(ledger, account=account.name),
             now=shared.clock.now_ms,
             monotonic=shared.clock.monotonic,
         ),

@@ -5,12 +5,14 @@ A day's look reads each such list when no sweep is due: from its newest end back
 clean, or to the end of Kling's retention, with at most `QUERIES_MAX` queries. It stops at the first task that it finds.
 A list that cannot be read shows nothing: the account may not use that family. It does not delay the others.
 
+`doctor` looks in the same way, once.
+
 All of it is in memory. After a crash the next process looks again, from the beginning.
 """
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 
 from archiver.failures import (
     ApiForbidden,
@@ -23,6 +25,7 @@ from archiver.failures import (
 )
 from archiver.families import FAMILIES, collection_of
 from archiver.kling.client import KlingClient
+from archiver.kling.limiter import Priority
 from archiver.kling.pages import Page
 from archiver.ledger import Ledger, unix_ms
 from archiver.model import RETENTION_MS, Problem, Status, Task
@@ -54,8 +57,22 @@ def unswept(families: Sequence[str], *, ignored: Sequence[str] = ()) -> list[str
     return [name for name in FAMILIES if name not in named and collection_of(name) is None]
 
 
+def known_to(ledger: Ledger, *, account: str) -> Callable[[Sequence[str]], Set[str]]:
+    """Which of some ids the ledger knows, or has forgotten as it was told to."""
+
+    def known(ids: Sequence[str]) -> Set[str]:
+        found: set[str] = set()
+        for start in range(0, len(ids), ROWS_MAX):
+            part = ids[start : start + ROWS_MAX]
+            found |= ledger.records.states(account=account, task_ids=part).keys()
+            found |= ledger.tombstones.ids(account=account, task_ids=part)
+        return found
+
+    return known
+
+
 class UnsweptFamilies:
-    """Looks at the lists of one account. `step` belongs to one thread, `problems` to any."""
+    """Looks at the lists of one account. `problems` may be called from any thread, all else from one."""
 
     def __init__(
         self,
@@ -63,14 +80,15 @@ class UnsweptFamilies:
         unswept: Sequence[str],
         *,
         client: KlingClient,
-        ledger: Ledger,
+        known: Callable[[Sequence[str]], Set[str]],
+        priority: Priority = Priority.BACKGROUND,
         now: Callable[[], int] = unix_ms,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`unswept` are the families to look at; `now` gives Unix ms."""
+        """`unswept` are the families to look at, `known` is as `known_to` makes it, `now` gives Unix ms."""
         self._account = account
-        self._lists = [UnsweptList(family, client) for family in unswept]
-        self._ledger = ledger
+        self._lists = [UnsweptList(family, client, priority=priority) for family in unswept]
+        self._known = known
         self._now = now
         self._monotonic = monotonic
         self._lock = threading.Lock()
@@ -80,6 +98,7 @@ class UnsweptFamilies:
         self._waiting: list[UnsweptList] = []
         self._failed_in_a_row = 0
         self._due_at = 0.0
+        self._ended_looks = 0
         self.begin()
 
     def begin(self) -> None:
@@ -111,6 +130,18 @@ class UnsweptFamilies:
         else:
             self._failed_in_a_row = 0
             self._take(current, page, now=now)
+
+    def look(self, *, ends_at: float) -> list[str]:
+        """Look at once, until `ends_at` by `monotonic`, or until the API fails. The families whose lists were not read
+        as far as a look reads them.
+
+        Raises LedgerUnavailable, Stopped.
+        """
+        self._begin_look(after_seconds=0.0)
+        before = self._ended_looks
+        while self._ended_looks == before and self._due_at <= self._monotonic() < ends_at and self._lists:
+            self.step()
+        return [each.family for each in self._waiting] if self._ended_looks == before else []
 
     def problems(self) -> list[Problem]:
         """What the last looks have found. Never waits for a look."""
@@ -177,6 +208,7 @@ class UnsweptFamilies:
         """Go on with the next list, or wait for the next look."""
         self._waiting.remove(current)
         if not self._waiting:
+            self._ended_looks += 1
             self._begin_look(after_seconds=LOOK_SECONDS)
 
     def _unnamed(self, shown: Sequence[Task], *, now: int) -> list[Task]:
@@ -188,12 +220,7 @@ class UnsweptFamilies:
             and (task.created_at or 0) > now - RETENTION_MS
             and _is_settled(task, now=now)
         ]
-        ids = [task.task_id for task in tasks]
-        known: set[str] = set()
-        for start in range(0, len(ids), ROWS_MAX):
-            part = ids[start : start + ROWS_MAX]
-            known |= self._ledger.records.states(account=self._account, task_ids=part).keys()
-            known |= self._ledger.tombstones.ids(account=self._account, task_ids=part)
+        known = self._known([task.task_id for task in tasks])
         return [task for task in tasks if task.task_id not in known]
 
 

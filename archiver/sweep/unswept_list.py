@@ -1,4 +1,4 @@
-"""The list of one family that no sweep reads, as a daily look reads it: from its newest end, page by page.
+"""The list of one family that no sweep reads, as a look reads it: from its newest end, page by page.
 
 A look begins with the largest pages that the API documents. After a failure it begins anew with smaller ones: an API
 may be unable to answer with so many rows. Failed queries count towards the bound too.
@@ -25,9 +25,10 @@ class _QueriesSpent(Exception):
 class UnsweptList:
     """One family's list. Belongs to one thread."""
 
-    def __init__(self, family: str, client: KlingClient) -> None:
+    def __init__(self, family: str, client: KlingClient, *, priority: Priority) -> None:
         self.family = family
         self._client = client
+        self._priority = priority
         self.clean_until = 0
         """Unix ms. Looks have found nothing among the tasks created by then."""
         self._begun_at = 0
@@ -106,7 +107,7 @@ class UnsweptList:
             raise _QueriesSpent
         self._queries += 1
         rows = ROWS[min(self._failures, len(ROWS) - 1)]
-        page = self._client.list_page(self.family, page=number, size=rows, priority=Priority.BACKGROUND)
+        page = self._client.list_page(self.family, page=number, size=rows, priority=self._priority)
         page.require_readable()
         self._has_unread |= page.malformed > 0
         if page.rows:

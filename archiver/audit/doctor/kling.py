@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
 from archiver.audit.doctor.finding import Finding, Verdict, failed, named, ok, warning
 from archiver.engine.api_clocks import ApiClocks
@@ -12,9 +12,9 @@ from archiver.failures import ApiForbidden, ApiRateLimited, Failure, NotOffered
 from archiver.families import FAMILIES, TASKS, collection_of, swept
 from archiver.kling.limiter import Priority
 from archiver.kling.new_standard_calls import ask_window
-from archiver.ledger import unix_ms
-from archiver.model import DAY_MS, RETENTION_MS
-from archiver.sweep.unswept import WHAT_TO_DO, unswept
+from archiver.ledger import Ledger, LedgerMissing, LedgerUnusable, unix_ms
+from archiver.model import DAY_MS
+from archiver.sweep.unswept import UnsweptFamilies, known_to, unswept
 
 PAGE_ROWS = 1
 LISTS_SECONDS_MAX = 40.0
@@ -23,15 +23,17 @@ _NO_LIST = (
     "Its callbacks still work, but the sweep finds nothing. Check its name in KLING_FAMILIES, or use a base URL that "
     "offers lists."
 )
-
-
 _SLOW = (
     "The API answers slowly, or KLING_QUERY_RATE_PER_SECOND lets few questions through. The sweep has the time to look "
     "at all: `kling-archiver status` says when it last did."
 )
+_UNREAD = (
+    "The API answers slowly or refuses more queries, or KLING_QUERY_RATE_PER_SECOND lets few through. A running daemon "
+    "reads these lists once a day, and has the time."
+)
 
 
-def everything(account: Account, kinds: Mapping[str, str]) -> Iterator[Finding]:
+def everything(account: Account, kinds: Mapping[str, str], ledger_url: str) -> Iterator[Finding]:
     """If the API does not answer at all, no list is requested: it would fail for the same reason."""
     ends_at = time.monotonic() + LISTS_SECONDS_MAX
     yield from named("credentials", credentials(account, kinds))
@@ -47,7 +49,7 @@ def everything(account: Account, kinds: Mapping[str, str]) -> Iterator[Finding]:
             return
         yield from named("list", family_list(account, family))
     yield from named("tasks", tasks(account))
-    yield from named("families", not_swept(account, ends_at=ends_at))
+    yield from named("families", not_swept(account, ledger_url, ends_at=ends_at))
 
 
 def api_and_clock(account: Account) -> Iterator[Finding]:
@@ -116,27 +118,41 @@ def family_list(account: Account, family: str) -> Iterator[Finding]:
         yield ok(f"list of {family}")
 
 
-def not_swept(account: Account, *, ends_at: float) -> Iterator[Finding]:
-    """Whether lists that KLING_FAMILIES leaves out have tasks whose files Kling still keeps.
+def not_swept(account: Account, ledger_url: str, *, ends_at: float) -> Iterator[Finding]:
+    """The look of a running daemon at lists that KLING_FAMILIES leaves out.
 
     A list that cannot be read is not reported: the settings do not ask for that family.
     """
     others = unswept(account.families, ignored=account.ignored_families)
-    oldest = unix_ms() - RETENTION_MS
-    used = []
-    for looked_at, family in enumerate(others):
-        if time.monotonic() >= ends_at:
-            others = others[:looked_at]
-            break
-        with contextlib.suppress(Failure):
-            shown = account.client.list_page(family, page=1, size=PAGE_ROWS, priority=Priority.VERIFY).tasks
-            if any((task.created_at or 0) >= oldest for task in shown):
-                used.append(family)
-    if used:
-        message = f"{account.name} has tasks that no sweep finds: {', '.join(used)}"
-        yield warning(message, WHAT_TO_DO)
-    elif others:
-        yield ok(f"no recent task in {len(others)} families that KLING_FAMILIES does not name")
+    try:
+        with _known(ledger_url, account.name) as known:
+            families = UnsweptFamilies(
+                account.name, others, client=account.client, known=known, priority=Priority.VERIFY
+            )
+            unread = families.look(ends_at=ends_at)
+    except (LedgerUnusable, Failure):  # the checks of the ledger say why
+        return
+    problems = families.problems()
+    yield from (warning(problem.message, problem.what_to_do) for problem in problems)
+    if unread:
+        message = (
+            f"API of {account.name}: {len(unread)} of {len(others)} lists that no sweep reads were not read"
+        )
+        yield warning(message, _UNREAD)
+    elif others and not problems:
+        yield ok(f"no unknown task with results in {len(others)} families that KLING_FAMILIES leaves out")
+
+
+@contextlib.contextmanager
+def _known(ledger_url: str, account: str) -> Iterator[Callable[[Sequence[str]], Set[str]]]:
+    """What the ledger knows: nothing before a daemon has made it. Raises LedgerUnusable, Failure."""
+    try:
+        ledger = Ledger.open(ledger_url, daemon=False)
+    except LedgerMissing:
+        yield lambda _: frozenset()
+        return
+    with contextlib.closing(ledger):
+        yield known_to(ledger, account=account)
 
 
 def tasks(account: Account) -> Iterator[Finding]:

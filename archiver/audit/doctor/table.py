@@ -91,7 +91,7 @@ def _api(account: Account) -> Check:
 
 def _kling(account: Account, subject: Subject) -> Check:
     """The checks of one account's API. They end by themselves, unless a single query hangs."""
-    find = functools.partial(kling.everything, account, subject.credentials)
+    find = functools.partial(kling.everything, account, subject.credentials, subject.ledger_url)
     seconds_max = kling.LISTS_SECONDS_MAX + SECONDS_MAX
     what = f"API of {account.name}"
     return Check("api", KLING, what, find, account.name, seconds_max=seconds_max, late=_NO_API)

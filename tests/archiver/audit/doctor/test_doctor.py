@@ -12,13 +12,15 @@ from archiver.audit.doctor import kling
 from archiver.audit.doctor.finding import SECONDS_MAX
 from archiver.audit.doctor.running import TOTAL_SECONDS_MAX
 from archiver.config import values
+from archiver.model import DAY_MS, Callback, Status
 from archiver.store import ConditionalPut
-from tests.harness.command_line import FAMILY, CommandLine
+from tests.harness.command_line import ACCOUNT, FAMILY, CommandLine
 from tests.s3_servers import S3Server
 from tests.simulator import KlingSimulator
 from tests.simulator.faults import ErrorCode, server_error
 
 Row = dict[str, Any]
+UNSWEPT = "videos/text2video"
 CLOSED = "http://127.0.0.1:1"
 SECRETS = {
     "KLING_FORWARD_URL": "http://127.0.0.1:1/path-that-is-a-secret",
@@ -208,15 +210,62 @@ def test_an_api_that_takes_its_time_is_no_failure(
     assert "0 of 2 lists were looked at" in row["message"]
 
 
-def test_recent_tasks_of_a_family_that_is_not_swept_are_a_warning(
+def test_a_task_that_no_sweep_finds_and_nothing_has_named_is_a_warning_as_in_the_running_daemon(
     run: Callable[..., Result], sim: KlingSimulator
 ) -> None:
-    sim.create_task(family="videos/text2video", status="succeed")
+    task_id = sim.create_task(family=UNSWEPT, status="succeed", created_at=sim.now_ms() - DAY_MS)
     sim.faults.arm("list", ErrorCode(403, 1103), match="videos/lip-sync")
     result = run("--json")
 
     [row] = rows_of(result, "families")
     assert (row["result"], result.exit_code) == ("warning", 0)
-    assert row["message"].endswith(": videos/text2video")
+    assert f"{UNSWEPT} (such as {task_id})" in row["message"]
     assert "KLING_FAMILIES" in row["what_to_do"]
     assert verdicts(rows_of(run("--json", KLING_FAMILIES="all"), "families")) == set()
+
+
+def test_it_is_found_behind_older_tasks_whose_files_are_gone(
+    run: Callable[..., Result], sim: KlingSimulator
+) -> None:
+    sim.switches.list_order = "oldest_first"
+    for days in range(31, 41):
+        sim.create_task(family=UNSWEPT, status="succeed", created_at=sim.now_ms() - days * DAY_MS)
+    sim.create_task(family=UNSWEPT, status="succeed", created_at=sim.now_ms() - DAY_MS)
+
+    [row] = rows_of(run("--json"), "families")
+
+    assert row["result"] == "warning"
+
+
+def test_a_task_that_a_callback_has_named_is_none(
+    run: Callable[..., Result], sim: KlingSimulator, line: CommandLine
+) -> None:
+    task_id = sim.create_task(family=UNSWEPT, status="succeed", created_at=sim.now_ms() - DAY_MS)
+    with line.ledger() as ledger:
+        ledger.callbacks.record([Callback(ACCOUNT, task_id, Status.SUCCEEDED, UNSWEPT)])
+
+    [row] = rows_of(run("--json"), "families")
+
+    assert row["result"] == "ok"
+
+
+def test_before_there_is_a_ledger_nothing_has_named_a_task(
+    run: Callable[..., Result], sim: KlingSimulator, tmp_path: pathlib.Path
+) -> None:
+    sim.create_task(family=UNSWEPT, status="succeed", created_at=sim.now_ms() - DAY_MS)
+
+    [row] = rows_of(run("--json", KLING_LEDGER_URL=f"sqlite:///{tmp_path}/none.db"), "families")
+
+    assert row["result"] == "warning"
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_lists_that_the_api_refuses_for_their_number_are_a_warning_and_not_all_is_well(
+    run: Callable[..., Result], sim: KlingSimulator
+) -> None:
+    sim.faults.arm("list", ErrorCode(429, 1302), match=UNSWEPT)
+
+    [row] = rows_of(run("--json"), "families")
+
+    assert row["result"] == "warning"
+    assert "were not read" in row["message"]

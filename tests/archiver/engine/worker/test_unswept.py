@@ -323,3 +323,13 @@ def test_a_list_that_cannot_be_read_keeps_what_was_found_there(engine: Engine, l
     assert len(look(engine, loop, after_seconds=LOOK_SECONDS)) == 1
     engine.ledger.callbacks.record([Callback(ACCOUNT, task_id, Status.SUCCEEDED, OTHER)])
     assert look(engine, loop, after_seconds=LOOK_SECONDS) == []
+
+
+def test_a_look_at_once_ends_with_its_time_and_names_the_lists_that_it_has_not_read(engine: Engine) -> None:
+    """As `doctor` looks."""
+    families = engine.stages.unswept
+    lists = unswept(engine.stages.account.families)
+    now = engine.clock.monotonic
+
+    assert families.look(ends_at=now()) == lists
+    assert families.look(ends_at=now() + HOUR) == []
