@@ -62,7 +62,7 @@ lock: ## write the locks anew (needs uv)
 	echo hatchling | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links -c $(LOCK) - -o deploy/build.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links $(FUZZ_LOCK:.lock=.in) -o $(FUZZ_LOCK)
 
-image: .venv/installed ## build the image with buildah, start it read-only as no root and by Compose, look at it (root, 3 min or more; ARGS="--base IMAGE")
+image: .venv/installed ## build the image with buildah, start it read-only as no root and by Compose, look at it (root, 5 min or more; ARGS="--base IMAGE")
 	@$(BIN)/python -m tests.image $(ARGS)
 
 pythons: .venv/installed ## install wheel and locks under every Python 3.11 to 3.13 that is here, and play the demo there (ARGS=--short: only start the daemon, under the others than the suite's)

@@ -209,6 +209,11 @@ def test_what_depends_on_another_waits_until_that_is_healthy(file: str) -> None:
             assert "healthcheck" in found[name] or (ours and "HEALTHCHECK" in final_stage())
 
 
+def test_the_database_is_healthy_only_when_other_containers_reach_it() -> None:
+    """At its first start the image of PostgreSQL runs a server that listens on a Unix socket alone."""
+    assert "--host=127.0.0.1" in service("postgres", file=MANY)["healthcheck"]["test"]
+
+
 @pytest.mark.parametrize(("status", "is_ended"), [(200, False), (404, False), (503, True)])
 def test_the_health_check_ends_a_daemon_in_which_a_thread_hangs_and_no_other(
     monkeypatch: pytest.MonkeyPatch, status: int, is_ended: bool

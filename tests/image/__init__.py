@@ -4,9 +4,10 @@ Not a part of the suite: with a base made of Debian's packages it takes two minu
 beside other work. No container engine is needed: buildah runs the Dockerfile in a chroot, and `container` makes of
 namespaces, overlayfs and a bind mount what an engine would.
 
-Where Docker's engine, Compose and Caddy are installed (Debian's docker.io, docker-compose and caddy), `composed` starts
-deploy/compose.yaml with the image. Caddy's image alone is ours, made of Debian's packages: `caddy:2` comes from a
+Where Docker's engine, Compose and Caddy are installed (Debian's docker.io, docker-compose and caddy), `composed` and
+`composed_postgres` start the compose files of deploy/ with the image. Caddy's and PostgreSQL's images are ours, made of
+Debian's packages and of the PostgreSQL of the development dependencies: `caddy:2` and `postgres:18` come from a
 registry.
 
-Not tried: compose.postgres.yaml, hadolint, and what a scanner finds in the base.
+Not tried: hadolint, and what a scanner finds in the base.
 """

@@ -12,9 +12,10 @@ from typing import Any
 
 from archiver.phrases import count_of
 from tests.harness.repository import ROOT
-from tests.image import composed, engine
+from tests.image import composed, composed_postgres, engine
 from tests.image.building import Builder
 from tests.image.container import Container
+from tests.image.images import bring_images
 from tests.s3_servers.process import free_port
 
 FOLDER = ROOT / ".image"
@@ -61,7 +62,7 @@ def main() -> int:
     if absent := engine.missing():
         _say(f"Compose is not tried: install {' '.join(absent)}", began_at)
     else:
-        problems += _problems_of_compose(builder)
+        problems += _problems_of_compose(builder, began_at)
     _say(f"tried: {count_of(len(problems), 'problem')}", began_at)
     for problem in problems:
         sys.stderr.write(f"make image: {problem}\n")
@@ -137,14 +138,18 @@ def _problems_without_volume(
             yield f"read-only and without a volume it ends with {ended} and says:\n{log}"
 
 
-def _problems_of_compose(builder: Builder) -> list[str]:
-    """Caddy runs on a base of Debian's packages, whatever the base of the image is."""
+def _problems_of_compose(builder: Builder, began_at: float) -> list[str]:
+    """Caddy and PostgreSQL run on a base of Debian's packages, whatever the base of the image is."""
     builder.make_base()
     with tempfile.TemporaryDirectory() as name, engine.Engine(FOLDER / "engine") as docker:
         work = pathlib.Path(name)
-        composed.bring_images(docker, builder.rootfs, builder.export(), work / "caddy")
-        (work / "deploy").mkdir()
-        return list(composed.problems(docker, work / "deploy"))
+        bring_images(docker, builder.rootfs, builder.export(), work)
+        _say("images of Compose", began_at)
+        found = list(composed.problems(docker, work / "one"))
+        _say("compose.yaml", began_at)
+        found += composed_postgres.problems(docker, work / "many")
+        _say("compose.postgres.yaml", began_at)
+        return found
 
 
 def _settings() -> dict[str, str]:
