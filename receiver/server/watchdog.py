@@ -15,8 +15,10 @@ import contextlib
 import faulthandler
 import functools
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from typing import IO
 
 from archiver import log
 from archiver.pulses.stacks import all_stacks, stack_of
@@ -80,10 +82,17 @@ def _is_done_in_time(write: Callable[[], object]) -> bool:
 def _dump() -> None:
     """Past the log. `faulthandler` holds the GIL while it writes: into a full pipe, it would stop every thread, this
     watchdog's too. So it writes into memory, and `os.write`, which releases the GIL, writes to standard error."""
-    with open(os.memfd_create("threads"), "w+b", buffering=0) as memory:  # noqa: PTH123 -- a descriptor, not a path
+    with _open_memory() as memory:
         faulthandler.dump_traceback(memory.fileno())
         memory.seek(0)
         os.write(2, memory.read())
+
+
+def _open_memory() -> IO[bytes]:
+    """On macOS, which has no files in memory, a temporary one. Raises OSError."""
+    if not hasattr(os, "memfd_create"):
+        return tempfile.TemporaryFile()
+    return open(os.memfd_create("threads"), "w+b", buffering=0)  # noqa: PTH123 -- a descriptor, not a path
 
 
 def _log(thread_id: int, rounds: int) -> None:

@@ -147,6 +147,12 @@ def test_a_full_log_that_nobody_reads_does_not_keep_the_process(
         os.close(writing)
 
 
+NO_FILES_IN_MEMORY = """
+    import os
+
+    del os.memfd_create
+"""
+"""As on macOS."""
 HANGS_INSIDE_THE_LOG = """
     import asyncio
     import io
@@ -170,8 +176,9 @@ HANGS_INSIDE_THE_LOG = """
 """
 
 
-def test_the_threads_are_dumped_past_a_log_that_hangs() -> None:
-    process = start(HANGS_INSIDE_THE_LOG, stderr=subprocess.PIPE)
+@pytest.mark.parametrize("first", ["", NO_FILES_IN_MEMORY], ids=["Linux", "macOS"])
+def test_the_threads_are_dumped_past_a_log_that_hangs(first: str) -> None:
+    process = start(first + HANGS_INSIDE_THE_LOG, stderr=subprocess.PIPE)
     with ended_in_time(process):
         errors = process.communicate()[1]
 
