@@ -10,7 +10,7 @@ import pytest
 
 from archiver.model import State, task_folder
 from tests.harness.command_line import CommandLine
-from tests.harness.daemons import FAMILY, Daemon, Site, until
+from tests.harness.daemons import FAMILY, PATIENCE_SECONDS, Daemon, Site, until
 from tests.s3_servers import S3Server
 from tests.simulator import KlingSimulator, faults
 
@@ -76,7 +76,7 @@ class Accounts:
         """A callback for this task at the URL of the account."""
         url = f"http://127.0.0.1:{self.site.port}/callbacks/callback-token-of-{account}/{FAMILY}"
         body = {"task_id": task_id, "task_status": "succeed"}
-        return httpx2.post(url, json=body, trust_env=False).status_code
+        return httpx2.post(url, json=body, trust_env=False, timeout=PATIENCE_SECONDS).status_code
 
     def folder(self, account: str, task_id: str) -> str:
         task = self.sims[account].task(task_id)
@@ -243,7 +243,9 @@ def test_a_registered_id_is_archived_though_the_daemon_is_killed_and_neither_cal
     task_id = two.create("us", external_task_id="order-7")
     body = {"task_id": task_id, "family": FAMILY, "account": "us", "request": {"prompt": "a cat"}}
     bearer = {"Authorization": f"Bearer {ADMIN}"}
-    answer = httpx2.post(f"{daemon.url}/api/tasks", json=body, headers=bearer, trust_env=False)
+    answer = httpx2.post(
+        f"{daemon.url}/api/tasks", json=body, headers=bearer, trust_env=False, timeout=PATIENCE_SECONDS
+    )
     daemon.kill()
     daemon = two.start()
     two.wait_archived("us", task_id)
@@ -252,10 +254,18 @@ def test_a_registered_id_is_archived_though_the_daemon_is_killed_and_neither_cal
     assert two.show("eu", task_id) is None
     manifest = json.loads(two.site.content(f"{two.folder('us', task_id)}manifest.json"))
     assert (manifest["discovered_by"], manifest["request"]) == ("registration", {"prompt": "a cat"})
-    shown = httpx2.get(f"{daemon.url}/api/tasks/order-7", headers=bearer, trust_env=False).json()
+    shown = httpx2.get(
+        f"{daemon.url}/api/tasks/order-7", headers=bearer, trust_env=False, timeout=PATIENCE_SECONDS
+    ).json()
     assert (shown["task_id"], shown["account"], shown["state"]) == (task_id, "us", "archived")
-    assert httpx2.get(f"{daemon.url}/api/tasks/order-7", trust_env=False).status_code == 401
-    assert "Admin token" in httpx2.get(f"{daemon.url}/console/login", trust_env=False).text
+    assert (
+        httpx2.get(f"{daemon.url}/api/tasks/order-7", trust_env=False, timeout=PATIENCE_SECONDS).status_code
+        == 401
+    )
+    assert (
+        "Admin token"
+        in httpx2.get(f"{daemon.url}/console/login", trust_env=False, timeout=PATIENCE_SECONDS).text
+    )
     assert daemon.stop() == 0
     two.assert_silent_on_secrets()
 

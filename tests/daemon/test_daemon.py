@@ -94,8 +94,12 @@ def test_nothing_that_is_secret_is_logged_whatever_goes_wrong(site: Site) -> Non
     ids = [site.create_task(images=2) for _ in range(3)]
     daemon = site.start()
     daemon.wait_ready()
-    wrong = httpx2.post(f"{daemon.url}/callbacks/{TOKEN}x/{FAMILY}", json={}, trust_env=False)
-    malformed = httpx2.post(site.callback_url, content=b"{" + TOKEN.encode(), trust_env=False)
+    wrong = httpx2.post(
+        f"{daemon.url}/callbacks/{TOKEN}x/{FAMILY}", json={}, trust_env=False, timeout=PATIENCE_SECONDS
+    )
+    malformed = httpx2.post(
+        site.callback_url, content=b"{" + TOKEN.encode(), trust_env=False, timeout=PATIENCE_SECONDS
+    )
     for task_id in ids:
         assert site.call_back(task_id) == 200
     site.wait_archived(*ids)

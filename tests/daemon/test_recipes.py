@@ -16,7 +16,7 @@ import httpx2
 import pytest
 
 from tests.harness.consumer import Consumer, consumer
-from tests.harness.daemons import FAMILY, Site, until
+from tests.harness.daemons import FAMILY, PATIENCE_SECONDS, Site, until
 from tests.harness.repository import ROOT
 from tests.s3_servers import S3Server
 from tests.simulator.server import API_KEY
@@ -76,7 +76,10 @@ def paste(site: Site, code: str, program: list[str], *arguments: str, **more: st
 def open_link(site: Site, link: str, task_id: str) -> None:
     """Until its file comes: before it is archived, the link is a redirect to Kling's own URL."""
     expected = site.sim.expected_bytes(task_id, "0")
-    until(lambda: httpx2.get(link, trust_env=False).content == expected, what="the file behind the link")
+    until(
+        lambda: httpx2.get(link, trust_env=False, timeout=PATIENCE_SECONDS).content == expected,
+        what="the file behind the link",
+    )
 
 
 def test_a_client_with_one_base_url_changed_reads_a_link(site: Site) -> None:
@@ -106,7 +109,7 @@ def test_a_client_s_own_callback_url_is_posted_to_once_its_picture_is_in_the_buc
     asked = {"prompt": "a fox", "callback_url": application.url}
     headers = {"Authorization": f"Bearer {API_KEY}"}
     url = f"http://127.0.0.1:{site.port}/v1/{FAMILY}"
-    created = httpx2.post(url, json=asked, headers=headers, trust_env=False).json()
+    created = httpx2.post(url, json=asked, headers=headers, trust_env=False, timeout=PATIENCE_SECONDS).json()
     task_id = created["data"]["task_id"]
     site.sim.succeed(task_id)
 

@@ -9,7 +9,7 @@ from archiver.ledger import Ledger, Service, StatusView
 from archiver.model import State
 from archiver.problems import Expected, find_problems
 from archiver.store.links import LinkSigner
-from tests.harness.daemons import FAMILY, TOKEN, Daemon, Site, until
+from tests.harness.daemons import FAMILY, PATIENCE_SECONDS, TOKEN, Daemon, Site, until
 from tests.harness.gateway import GATEWAY_KEY
 from tests.postgres import PostgresServer
 from tests.s3_servers import S3Server
@@ -93,6 +93,7 @@ def test_door_gateway_and_workers_share_the_work_and_each_needs_only_its_own_set
             json={"prompt": "a cat", "model_name": "kling-v2"},
             headers={"Authorization": f"Bearer {GATEWAY_KEY}"},
             trust_env=False,
+            timeout=PATIENCE_SECONDS,
         )
         second = created.json()["data"]["task_id"]
         site.sim.hide_from_list(second)
@@ -104,16 +105,21 @@ def test_door_gateway_and_workers_share_the_work_and_each_needs_only_its_own_set
         link = LinkSigner([LINK_SECRET], public_url=gateway.url).url(
             account="default", folder=site.folder_of(second).strip("/"), stem="0", extension="png"
         )
-        file = httpx2.get(link, trust_env=False)
+        file = httpx2.get(link, trust_env=False, timeout=PATIENCE_SECONDS)
         assert (file.status_code, file.headers["content-type"]) == (200, "image/png")
         assert file.content == site.content(f"{site.folder_of(second)}0.png")
         answers = [
-            httpx2.get(f"{worker.url}{path}", trust_env=False)
+            httpx2.get(f"{worker.url}{path}", trust_env=False, timeout=PATIENCE_SECONDS)
             for path in ("/healthz", "/metrics", f"/callbacks/{TOKEN}/{FAMILY}")
         ]
-        answers.append(httpx2.get(f"{worker.url}/v1/{FAMILY}", trust_env=False))
-        answers.append(httpx2.get(f"{gateway.url}/callbacks/{TOKEN}/{FAMILY}", trust_env=False))
-        answers += [httpx2.get(f"{each.url}/console", trust_env=False) for each in (door, gateway, worker)]
+        answers.append(httpx2.get(f"{worker.url}/v1/{FAMILY}", trust_env=False, timeout=PATIENCE_SECONDS))
+        answers.append(
+            httpx2.get(f"{gateway.url}/callbacks/{TOKEN}/{FAMILY}", trust_env=False, timeout=PATIENCE_SECONDS)
+        )
+        answers += [
+            httpx2.get(f"{each.url}/console", trust_env=False, timeout=PATIENCE_SECONDS)
+            for each in (door, gateway, worker)
+        ]
         assert [answer.status_code for answer in answers] == [200, 200, *[404] * 6]
         assert "kling_build_info" in answers[1].text
 

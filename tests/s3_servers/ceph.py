@@ -140,7 +140,7 @@ class CephServer(S3Server):
 
     def _run_once(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self._of(program, *arguments), check=False, capture_output=True, text=True, timeout=60
+            self._of(program, *arguments), check=False, capture_output=True, text=True, timeout=180
         )
 
     def _prepare_monitor(self) -> None:

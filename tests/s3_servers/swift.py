@@ -161,4 +161,4 @@ class SwiftServer(S3Server):
             for word in (str(self.folder / "etc" / f"{role}.builder"), str(port))
         ]
         command = [*CLUSTER_PROGRAM, "prepare", *rings]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, check=True, capture_output=True, timeout=180)

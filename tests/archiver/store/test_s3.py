@@ -209,7 +209,7 @@ def test_a_presigned_link_reads_the_object_without_credentials(store: S3Store) -
     put(store)
     link = store.presigned(KEY, seconds=60)
 
-    assert httpx2.get(link, trust_env=False).content == CONTENT
+    assert httpx2.get(link, trust_env=False, timeout=60).content == CONTENT
 
 
 def test_the_probe_tells_what_a_second_create_only_put_does(store: S3Store, s3_server: S3Server) -> None:

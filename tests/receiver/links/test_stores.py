@@ -47,7 +47,7 @@ def test_every_store_takes_the_urls_that_links_lead_to_for_their_method_alone(
     locations = {method: redirecting.ask(method, path).headers["location"] for method in ("GET", "HEAD")}
     download = redirecting.get(f"{path}?download").headers["location"]
 
-    with httpx2.Client(trust_env=False) as client:
+    with httpx2.Client(trust_env=False, timeout=60) as client:
         whole = client.get(locations["GET"])
         part = client.get(locations["GET"], headers={"Range": "bytes=5-9"})
         head = client.head(locations["HEAD"])
@@ -120,9 +120,9 @@ def test_requests_and_a_client_that_follows_no_redirect_by_itself_get_the_file(
     with serving(tmp_path, store, mode=mode) as desk, requests.Session() as session:
         session.trust_env = False
         url = desk.url + store_video(desk, store)
-        with session.get(url, stream=True, timeout=10) as got:
+        with session.get(url, stream=True, timeout=60) as got:
             pieces = list(got.iter_content(65536))
-        with httpx2.Client(trust_env=False, follow_redirects=False) as client:
+        with httpx2.Client(trust_env=False, timeout=60, follow_redirects=False) as client:
             first = client.get(url)
             last = client.get(first.headers["location"]) if first.is_redirect else first
 
