@@ -191,10 +191,9 @@ def _known(connection: sa.Connection, families: Sequence[JudgedFamily]) -> dict[
         create.reference for family in families for of in family.judgements for create in of.creates
     }
     query = sa.select(_TABLE.c.reference, _TABLE.c.doubt, _TABLE.c.possible_tasks)
-    rows = connection.execute(
-        query.where(_TABLE.c.reference.in_(sorted(references)), _TABLE.c.doubt.is_not(None))
-    )
-    return {row.reference: (row.doubt, row.possible_tasks) for row in rows}
+    # Not with a condition on the doubt: PostgreSQL may then look through all doubted creates.
+    rows = connection.execute(query.where(_TABLE.c.reference.in_(sorted(references))))
+    return {row.reference: (row.doubt, row.possible_tasks) for row in rows if row.doubt is not None}
 
 
 def _changed(family: JudgedFamily, known: Mapping[str, _Noted]) -> dict[str, _Noted]:

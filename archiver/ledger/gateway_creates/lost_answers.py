@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.families import COLLECTION_SWEEPS, collection_of
+from archiver.ledger.databases.dialect import hidden
 from archiver.ledger.gateway_creates.by_time import (
     AFTER_MS,
     MADE_AFTER_MS,
@@ -245,12 +246,18 @@ class _Place:
         return self.connection.execute(near.limit(1).offset(SCANNED_MAX)).first() is not None
 
     def _created(self, state: State, since: int, until: int) -> sa.Select[Any]:
-        """Of a confirmed task the deadline says when it was created, and has an index."""
+        """Of a confirmed task the deadline says when it was created.
+
+        A range of rows (family, state, deadline) that only the index `tasks_by_family` serves. With a condition for
+        each column, PostgreSQL may take the index of the states, and pass the tasks of all other families.
+        """
+        columns = sa.tuple_(_TASKS.c.family, _TASKS.c.state, _TASKS.c.deadline_at)
+        family, state_ = _hidden_text(self.family), _hidden_text(state)
         return sa.select(*_COLUMNS).where(
-            _TASKS.c.account == self.account,
-            _TASKS.c.family == self.family,
-            _TASKS.c.state == state,
-            _TASKS.c.deadline_at.between(since + RETENTION_MS, until + RETENTION_MS),
+            _TASKS.c.account == _hidden_text(self.account),
+            _TASKS.c.family.is_not(None),
+            columns >= sa.tuple_(family, state_, since + RETENTION_MS),
+            columns <= sa.tuple_(family, state_, until + RETENTION_MS),
         )
 
     def _makers(self, since: int, until: int) -> Sequence[Row] | None:
@@ -269,6 +276,10 @@ class _Place:
         ended_at = max(row["created_at"], row["updated_at"] or 0)
         is_quiet = row["state"] in _ENDED and ended_at + PATIENCE_MS <= self.now
         return UnclaimedTask(row["id"], row["task_id"], row["created_at"], is_quiet)
+
+
+def _hidden_text(value: str) -> sa.ScalarSelect[str]:
+    return hidden(sa.literal(value, sa.Text))
 
 
 def _unclaimed(near: sa.Subquery) -> sa.Select[Any]:

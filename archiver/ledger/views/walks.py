@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from archiver.ledger.databases.dialect import hidden
 from archiver.ledger.tables import schema
 from archiver.ledger.views.filters import Position, TaskFilter
 from archiver.ledger.views.owners import Owner, OwnerKind, is_owned_by, owners_of
@@ -118,9 +119,7 @@ def _walk(number: int, kind: OwnerKind | None, bounds: list[sa.ColumnElement[boo
 
 
 def _value(name: str, number: int) -> sa.ScalarSelect[str]:
-    """PostgreSQL plans without it. By the value it looks up how many rows had it when it last counted, maybe none; for
-    those it took any index, and passed 100,000 rows of a flood on the way to one."""
-    return sa.select(sa.bindparam(f"{name}{number}", type_=sa.Text)).scalar_subquery()
+    return hidden(sa.bindparam(f"{name}{number}", type_=sa.Text))
 
 
 _ROWS = sa.bindparam("rows", type_=sa.Integer)

@@ -2,18 +2,18 @@
 rows, for ever. Every row it has counted is archived, and then thousands are not."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy import event
 
 from archiver.failures import ApiTimeout
 from archiver.ledger.tables import schema
 from archiver.ledger.views import TaskFilter
 from archiver.model import Callback, Stage, State, Status
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, START, Desk, answer
+from tests.harness.plans import executed, plan_of
 from tests.postgres import BlankDatabase
 
 ROWS = 3_000
@@ -113,24 +113,6 @@ def work(desk: Desk) -> None:
     desk.ledger.acknowledgements.acknowledge(["forged-8"], account=ACCOUNT)
     desk.clock.advance(30 * DAY)
     desk.ledger.deadlines.expire()
-
-
-def executed(do: Callable[[], object]) -> list[tuple[str, Any]]:
-    statements: list[tuple[str, Any]] = []
-
-    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-        statements.append((statement, parameters[0] if isinstance(parameters, list) else parameters))
-
-    event.listen(sa.Engine, "before_cursor_execute", note)
-    try:
-        do()
-    finally:
-        event.remove(sa.Engine, "before_cursor_execute", note)
-    return [(said, given) for said, given in statements if re.match(r"SELECT|UPDATE|DELETE|WITH", said)]
-
-
-def plan_of(connection: sa.Connection, statement: str, parameters: Any) -> str:
-    return "\n".join(connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars())
 
 
 NAMES_A_ROW = re.compile(r"\btasks\.id (= |IN \()%\(")

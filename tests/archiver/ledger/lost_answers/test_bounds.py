@@ -1,8 +1,5 @@
 """Judging lost answers costs little, however many creates and tasks there are."""
 
-import re
-from typing import Any
-
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -10,7 +7,6 @@ from sqlalchemy import event
 from archiver.ledger.gateway_creates import doubts, lost_answers
 from archiver.ledger.gateway_creates.by_time import (
     GROUP_MAX,
-    MATCHED_MS,
     MatchDoubt,
 )
 from archiver.ledger.gateway_creates.doubts import TASKS_MAX
@@ -115,37 +111,3 @@ def test_more_creates_and_tasks_take_no_more_statements(desk: Desk) -> None:
         counts.append(len(statements))
         desk.clock.advance(3 * DAY)
     assert counts[0] == counts[1] < 30
-
-
-@pytest.mark.sqlite_only("how SQLite goes about it")
-def test_a_look_at_lost_answers_reads_the_tasks_of_a_time_and_not_all(desk: Desk) -> None:
-    begin(desk)
-    found(desk)
-    found(desk, "doubted", created_at=START + 1)
-    pass_by(desk)
-    statements: list[tuple[str, Any]] = []
-
-    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-        if statement.startswith("SELECT"):
-            statements.append((statement, parameters))
-
-    event.listen(sa.Engine, "before_cursor_execute", note)
-    try:
-        desk.ledger.gateway_creates.match_by_time()
-        desk.ledger.gateway_creates.commit(refused=["r-1"], begun=[create("r-2"), create("r-3")])
-        pass_by(desk)
-        desk.write("UPDATE gateway_creates SET created_at = created_at - ?", MATCHED_MS)
-        assert joined(desk) == ["doubted", "t"]
-    finally:
-        event.remove(sa.Engine, "before_cursor_execute", note)
-
-    plans = {
-        row["detail"]
-        for statement, parameters in statements
-        for row in desk.rows(f"EXPLAIN QUERY PLAN {statement}", *parameters)
-        if re.match(r"(SCAN|SEARCH) (tasks|gateway_creates)", row["detail"])
-    }
-    columns = "account=? AND family=? AND state=? AND deadline_at>? AND deadline_at<?"
-    assert f"SEARCH tasks USING INDEX tasks_by_family ({columns})" in plans
-    scans = [plan for plan in plans if plan.startswith("SCAN")]
-    assert scans == []
