@@ -48,6 +48,7 @@ EVENTS: Final = frozenset(
         "clock.skewed",
         "clock.unchecked",
         "command.crashed",
+        "counts.mended",
         "console.opened",
         "console.refused",
         "create.callback_refused",

@@ -18,6 +18,8 @@ MATCH_MS = 20_000
 ALL_ACCOUNTS_MS = 60 * 60 * 1000
 """Between two looks for late work in all accounts, also in those for which no task is counted. Each account costs five
 queries."""
+RECOUNT_MS = 60 * 60 * 1000
+"""Between two counts of all tasks."""
 BATCHES_MAX = 20
 """Batches brought forward or pruned a round: quick enough that the other duties do not wait. New ids make their own
 room (`callbacks`)."""
@@ -50,6 +52,7 @@ class Upkeep:
     _has_logged_obstacle: bool = False
     _matched_at: int = -MATCH_MS
     _looked_everywhere_at: int = -ALL_ACCOUNTS_MS
+    _recounted_at: int = -RECOUNT_MS
 
     def run_once(self) -> None:
         """One round. Each step is one or more transactions of its own; a crash between two loses nothing. A process
@@ -69,6 +72,7 @@ class Upkeep:
         self._drop_idle_holds()
         self._count_missed_callbacks()
         self._ledger.deadlines.fold_counts()
+        self._mend_counts()
         self._ledger.trends.note_hour()
         self._keep_forwards()
         self._slim_archived()
@@ -171,6 +175,14 @@ class Upkeep:
                 break
         if count:
             log.get().warning("clock.set_back", count=count)
+
+    def _mend_counts(self) -> None:
+        now = self.clocks.now()
+        if 0 <= now - self._recounted_at < RECOUNT_MS:
+            return
+        if count := self._ledger.recounts.mend():
+            log.get().warning("counts.mended", count=count)
+        self._recounted_at = now
 
     def _decide_deadlines(self, unsound: list[str]) -> None:
         """Decide no deadline of an account whose clock is unsound; one such API does not stop the other accounts.

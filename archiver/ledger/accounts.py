@@ -60,8 +60,8 @@ class Accounts(Part):
         """Rename an account; how many tasks moved. None when there is no `old`, or a `new` already: two accounts never
         become one. Call it only in a process that holds the daemon's lock.
 
-        Drops holds (the next task sets a hold again if its cause lasts) and duties, which no process has. Notes the
-        rename: a process that ends right after the commit has told no one, and `last_renaming` can.
+        Drops holds (the next task sets a hold again if its cause lasts), duties and leases. Notes the rename for
+        `last_renaming`: a process that ends right after the commit has told no one.
         """
         with self._database.write(seconds_max=math.inf) as connection:
             names = account_names(connection)
@@ -75,7 +75,6 @@ class Accounts(Part):
                 schema.sweep_requests,
             ):
                 connection.execute(sa.delete(table).where(table.c.account.in_([old, new])))
-            moved = 0
             with_accounts = (
                 schema.second_looks,
                 schema.missing_objects,
@@ -85,9 +84,12 @@ class Accounts(Part):
                 schema.task_counts,
                 schema.forgotten,
             )
-            for table in (*with_accounts, schema.tasks):
-                change = sa.update(table).where(table.c.account == old).values(account=new)
-                moved = connection.execute(change).rowcount
+            for table in with_accounts:
+                connection.execute(sa.update(table).where(table.c.account == old).values(account=new))
+            tasks = schema.tasks
+            # A paused process that comes back loses its leases: it would count under the old name.
+            freed = {"account": new, "lease_token": None, "lease_until": None}
+            moved = connection.execute(sa.update(tasks).where(tasks.c.account == old).values(freed)).rowcount
             forget_named_value(connection, _RENAMED + new)
             value = json.dumps(dataclasses.asdict(Renaming(new, moved, self._now())))
             upsert(

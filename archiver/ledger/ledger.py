@@ -36,6 +36,7 @@ from archiver.ledger.migrations import comparison, upgrade
 from archiver.ledger.outcomes import Outcomes
 from archiver.ledger.rebuilding import Rebuilding
 from archiver.ledger.records import Records
+from archiver.ledger.recounts import Recounts
 from archiver.ledger.registrations import Registrations
 from archiver.ledger.second_looks import MissingObjects, Restores, SecondLooks, Trust
 from archiver.ledger.status.acknowledgements import Acknowledgements
@@ -73,6 +74,7 @@ class Ledger:
     availability: EndpointRefusals
     ended_sessions: EndedSessions
     deadlines: Deadlines
+    recounts: Recounts
     daemons: Daemons
     duties: Duties
     accounts: Accounts
@@ -113,6 +115,7 @@ class Ledger:
         self.availability = EndpointRefusals(database, now=now)
         self.ended_sessions = EndedSessions(database, now=now)
         self.deadlines = Deadlines(database, now=now, unconfirmed_max=unconfirmed_max)
+        self.recounts = Recounts(database, now=now)
         self.daemons = Daemons(database, now=now)
         self.duties = Duties(database, now=now)
         self.accounts = Accounts(database, now=now)

@@ -2,6 +2,9 @@
 
 Each such transaction adds rows with its differences; the sum of all rows is the count. So no query walks the tasks to
 count them, and no row makes all writers wait. `deadlines.fold_counts` keeps the rows few.
+
+A transaction counts only rows that it holds locked, so no crash and no other process makes a count wrong. A change of
+the database by other means does, and views then hide tasks: `recounts` mends that.
 """
 
 import collections
