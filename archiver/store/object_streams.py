@@ -25,12 +25,13 @@ POOL_SECONDS = 3.0
 KEPT_SECONDS = 2.0
 """An idle connection is not used after that: the store may close it at any moment."""
 PARSED_BYTES_MAX = 512 * 1024
-"""Of an answer that is read by the HTTP parser, which keeps the connection for the next reader."""
+"""The HTTP parser reads answers up to this length, and keeps the connection for the next reader."""
 PIECES_BYTES_MAX = 8 * 1024 * 1024
-"""Of all readers together, who hold one each. More, where the first readers came alone and take nothing."""
+"""All readers together hold about this much, one piece each. They hold more if the first ones came alone, got large
+pieces and take nothing."""
 PIECE_BYTES_MIN, PIECE_BYTES_MAX = 64 * 1024, 256 * 1024
-"""Of one reader: the more there are, the smaller. Small pieces cost processor time: with 32 readers 1.5 ms a MB in
-pieces of 64 KiB, 1.1 ms in pieces of 128 KiB, and 0.8 ms in pieces of 256 KiB."""
+"""The more readers there are, the smaller is the piece of each. Small pieces cost processor time: with 32 readers 1.5
+ms a MB in pieces of 64 KiB, 1.1 ms in pieces of 128 KiB, and 0.8 ms in pieces of 256 KiB."""
 
 _HEADERS: dict[bytes | str, bytes | str] = {
     "User-Agent": USER_AGENT,
@@ -57,12 +58,8 @@ class ObjectStreams:
         ca_bundle: str | None = None,
         network: httpcore2.AsyncNetworkBackend | None = None,
     ) -> None:
-        """`network` connects, by default to the internet. `ca_bundle` is a file of certificates in PEM.
-
-        The default is the system's. Opens no connection.
-
-        Raises OSError when it cannot be read.
-        """
+        """`network` connects, by default to the internet. `ca_bundle` is a file of certificates in PEM, by default the
+        system's. Opens no connection. Raises OSError if the file cannot be read."""
         self._connections_max = connections_max
         self._trust = _trust(ca_bundle)
         self._network = InspectedStreams(network or SocketStreams(), BodyStream)
@@ -78,7 +75,7 @@ class ObjectStreams:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """The `count` bytes from `first` of an object of `size` bytes, once the store has begun to answer.
 
-        For HEAD, `url` is presigned for it, and there are none to take.
+        For HEAD, `url` must be presigned for HEAD, and no bytes come.
 
         Raises StoreUnreachable, ObjectUnexpected where the object is missing or another, StoreError; the iterator too.
         No message has the URL.
@@ -170,7 +167,7 @@ def _host(url: str) -> str:
 
 @functools.cache
 def _trust(ca_bundle: str | None) -> ssl.SSLContext:
-    """Takes a sixth of a second."""
+    """Cached, because it takes a sixth of a second."""
     return (
         httpcore2.default_ssl_context() if ca_bundle is None else ssl.create_default_context(cafile=ca_bundle)
     )
@@ -227,7 +224,7 @@ def _asked_for(
 
 
 def _pieces(answer: httpcore2.Response, piece_bytes: Callable[[], int]) -> AsyncIterator[bytes]:
-    """The body: past the parser where the answer says its length, and that is worth a connection."""
+    """The body. It bypasses the parser if the answer gives a length of more than PARSED_BYTES_MAX."""
     headers = _headers(answer)
     stream = answer.extensions["network_stream"]
     length = headers.get(b"content-length", b"")
@@ -246,7 +243,7 @@ def _headers(answer: httpcore2.Response) -> dict[bytes, bytes]:
 async def _cut(chunks: AsyncIterator[bytes], *, skipped: int, count: int, ends: bool) -> AsyncIterator[bytes]:
     """`count` bytes after the first `skipped`. Raises StoreError when they end before.
 
-    Where the answer `ends` with them it is read to its end: its connection then serves the next reader.
+    If the answer `ends` with them, it is read to its end, so that its connection serves the next reader.
     """
     left = count
     async for chunk in chunks:

@@ -1,8 +1,8 @@
 """Connections that read no more than they are asked for: what a reader does not take stays in the kernel and at the
 store.
 
-An event loop's own connections read on while a reader waits: uvloop up to 8 MB at once, 32 times 256 KB. With 200
-readers that took nothing 138 MB lay there.
+An event loop's own connections read on while a reader waits: uvloop reads up to 8 MB at once, 32 times 256 KB. 200
+readers that took nothing held 138 MB.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class SocketStream(httpcore2.AsyncNetworkStream):
         """`line` does not block, and belongs to the stream."""
         self._line = line
         self._awaited = set[asyncio.Future[None]]()
-        """By at most one reader and one writer."""
+        """Of at most one reader and one writer."""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 -- httpcore2's
         """As every stream does."""
@@ -74,7 +74,7 @@ class SocketStream(httpcore2.AsyncNetworkStream):
         return True
 
     async def aclose(self) -> None:
-        """As every stream does. Who waits for the socket finds it closed."""
+        """As every stream does. A task that waits for the socket finds it closed."""
         if self._line.fileno() < 0:
             return
         loop = asyncio.get_running_loop()

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 import httpcore2
 
 _CIPHERED_BYTES = 64 * 1024
-"""Read at once: a few records. Those that no reader has asked for yet wait in memory."""
+"""Read at once: a few records. They wait in memory until a reader takes them."""
 _HEADER_BYTES = 5
 """Of a record; the last two say how many bytes follow."""
 _Result = TypeVar("_Result")
@@ -80,7 +80,7 @@ class TlsStream(httpcore2.AsyncNetworkStream):
         """As every stream does: of all records that have come, not of one alone (16 KB)."""
         try:
             data = await self._until_done(functools.partial(self._tls.read, max_bytes), timeout)
-        except ssl.SSLEOFError:  # many servers end without saying so: the length of a body tells
+        except ssl.SSLEOFError:  # many servers send no closing alert; the length of the body counts
             return b""
         except ssl.SSLError as error:
             raise httpcore2.ReadError(str(error)) from error

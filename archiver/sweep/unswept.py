@@ -38,7 +38,7 @@ FIRST_LOOK_SECONDS = 600.0
 RETRY_SECONDS = 3600.0
 """After a failure that concerns the whole account, or while the ledger is away."""
 FAILURES_IN_A_ROW_MAX = 3
-"""So many lists that fail one after the other mean that the API fails; so do all that this look has left."""
+"""If this many lists fail one after the other, or all that this look has left, the API itself fails."""
 HANDED_OVER_SECONDS = 1800.0
 """How long a process repeats what it has found after another one has taken the account over: by then that one has
 looked itself, so an alert about it does not end in between."""
@@ -125,7 +125,7 @@ class UnsweptFamilies:
         except (NotOffered, ApiForbidden):
             self._failed_in_a_row = 0
             self._take(current, None, now=now)
-        except Failure as error:  # the sweeps meet it too, and say it
+        except Failure as error:  # the sweeps meet it too, and report it
             self._fail(current, error)
         else:
             self._failed_in_a_row = 0

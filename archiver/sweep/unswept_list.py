@@ -13,7 +13,8 @@ from archiver.kling.pages import PAGE_ROWS, Page
 from archiver.sweep.lists import is_older
 
 QUERIES_MAX = 20
-"""For each list and look. They show 10 000 rows; of a list that runs oldest first fewer, since its end is searched."""
+"""For each list and look. These show 10,000 rows. If the list runs oldest first they show fewer, because its last
+page must be found."""
 ROWS = (PAGE_ROWS, 100, 20)
 """The number of rows to ask for, after so many failures."""
 
@@ -32,7 +33,7 @@ class UnsweptList:
         self.clean_until = 0
         """Unix ms. Looks have found nothing among the tasks created by then."""
         self._begun_at = 0
-        """Unix ms: when the present reading has begun."""
+        """Unix ms: when the present reading began."""
         self.is_whole = False
         """Whether the present reading has shown every task of the list."""
         self._listing = Listing(self._read)
@@ -43,8 +44,7 @@ class UnsweptList:
         self._last_with_rows = 1
         self._has_unread = False
         self._open_since = 0
-        """Unix ms: when the oldest of the tasks that this reading has shown, and that no look can judge yet, was
-        created."""
+        """Unix ms: the creation time of the oldest task that this reading has shown and that no look can judge yet."""
         self.begin_look()
 
     def begin_look(self) -> None:

@@ -15,10 +15,10 @@ import httpcore2
 from archiver.store.inspected_streams import InspectedStream
 
 UNWATCHED_BYTES = 64 * 1024
-"""So much of a request fits into the socket: an answer to it is not looked for while it is sent, which needs two tasks
-for each write."""
+"""This much of a request fits into the socket. While it is sent, nothing looks for an early answer: that would need two
+tasks for each write."""
 EARLY_BYTES_MAX = 256 * 1024
-"""Of an early answer that are read before the library does."""
+"""How much of an early answer is read before the library reads it."""
 
 _INTERIM = b"HTTP/1.1 1"
 _FINAL_BEHIND = re.compile(rb"\n\r?\nHTTP/1\.[01] [2-9]")
@@ -74,7 +74,8 @@ class ApiStream(InspectedStream):
             await asyncio.wait({writing})
 
     async def _begun_answer(self) -> bytes:
-        """From its first byte on, or what came until the connection has ended. Interim answers are none."""
+        """The beginning of the final answer, or all that came before the connection ended. Interim answers (1xx) before
+        it are included."""
         begun = b""
         while len(begun) < EARLY_BYTES_MAX:
             more = await self._stream.read(EARLY_BYTES_MAX)

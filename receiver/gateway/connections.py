@@ -47,7 +47,7 @@ class ApiAnswer:
         by: httpcore2.AsyncConnectionInterface,
         of: "ApiConnections",
     ) -> None:
-        """`to` this method."""
+        """`to`: the method of the request."""
         self._begun = begun
         self._connection = by
         self._connections = of

@@ -134,7 +134,7 @@ class GatewayRequest:
     identifier: str | None = None
     """The id in `GET /v1/<family>/{id}`, decoded: a task's id or an external one."""
     waited: Waiting = dataclasses.field(default_factory=Waiting)
-    """For Kling's answers; the upstream adds to it, and so does who waits for an answer that another request gets."""
+    """For Kling's answers. The upstream adds to it, and so does a request that shares the answer to another one."""
 
 
 @dataclasses.dataclass(slots=True)

@@ -31,8 +31,8 @@ _NOT_SENT = (
 
 
 def passed_on(answer: ApiAnswer) -> list[tuple[bytes, bytes]]:
-    """Without a header that no server could send on: the client can do without it, but not without the answer. Raises
-    AnswerUndecodable for such a status."""
+    """The headers that go on. One with control characters is left out: no server could send it on, and the client needs
+    the answer more. Raises AnswerUndecodable for a status that HTTP does not have."""
     if answer.status not in _STATUSES:
         raise AnswerUndecodable("its status is none of HTTP")
     return [
@@ -83,7 +83,7 @@ def translated() -> Iterator[None]:
 def require_whole_json(content: bytes, answer: ApiAnswer) -> None:
     """Raises NoAnswer for half a JSON text: a proxy may have framed what it got as if it were all.
 
-    What is broken inside of it, as a message that is cut inside an emoji, is no reason: the answer is whole.
+    A text that is broken only inside, such as a message that is cut within an emoji, passes: the answer is whole.
     """
     if len(content) > JUDGED_BYTES_MAX or content[:1] not in {b"{", b"["}:
         return

@@ -239,7 +239,7 @@ def changes_nothing(request: GatewayRequest) -> bool:
 
 
 def answer_seconds_of(request: GatewayRequest) -> float:
-    """Kling takes its time for what creates."""
+    """Kling takes longer to answer a request that may create something."""
     return QUERY_SECONDS if changes_nothing(request) else CREATE_SECONDS
 
 

@@ -77,7 +77,7 @@ class Supervisor:
 
 
 def _watchdog_seconds(environment: Mapping[str, str]) -> float | None:
-    """How long the supervisor waits for a sign; None where it waits for none, or for another process's."""
+    """How long the supervisor waits for a sign; None if it waits for none, or for one of another process."""
     if environment.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     microseconds = environment.get("WATCHDOG_USEC", "")

@@ -23,11 +23,12 @@ from receiver.server.replies import Reply
 
 IDLE_BYTES_MAX = 256 * 1024
 UNSENT_BYTES_MAX = 128 * 1024
-"""What the kernel takes of an answer beyond what is on its way to the client; by itself 4 MB. 200 clients that took
-nothing of a file occupied 1,340 MB of the kernel's memory, which counts in a container, and with this limit 210 MB."""
+"""How much of an answer the kernel takes beyond what is on its way to the client; its default is 4 MB. 200 clients that
+took nothing of a file occupied 1,340 MB of the kernel's memory, which counts in a container, and with this limit 210
+MB."""
 WAITING_BYTES_MAX = 16 * 1024
-"""Of an answer in the process, beyond which its sender waits: by itself 64 KB, so that one more piece of a file would
-wait for each client."""
+"""The sender of an answer waits while more of it than this is in the process. The default, 64 KB, would hold one more
+piece of a file for each client."""
 UNREAD_SECONDS_MAX = 30.0
 UNREAD_BYTES_MIN = 64 * 1024
 """A client that reads less of a waiting answer in `UNREAD_SECONDS_MAX` is cut off."""
@@ -54,7 +55,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     Pipelines: when a client leaves, uvicorn tells only the last of its requests, and works on the one in progress.
 
-    Refusals: what is no HTTP gets an answer in Kling's envelope, as everything else does.
+    Refusals: a request that is not HTTP gets an answer in Kling's envelope, as every other request does.
     """
 
     _idle_bytes = 0

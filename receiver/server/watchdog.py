@@ -3,8 +3,8 @@
 systemd and Kubernetes notice that from outside. Docker does not: no failed health check makes it restart a container,
 but the end of the process does. A hard end loses nothing: leases end by themselves, as after kill -9.
 
-A log that takes nothing hangs the loop too, and each thread at its next line. The end is right there as well: nothing
-else makes the door answer again, and the next process begins with an empty pipe.
+If nothing reads the log, the loop hangs too, and so does each thread at its next line. To end the process is right in
+that case as well: nothing else makes the door answer again, and the next process begins with an empty pipe.
 
 Time counts only in rounds that the watchdog's own thread makes. A process that was stopped (SIGSTOP, a debugger, a
 suspended machine) has made none meanwhile, so it goes on when it wakes.
@@ -24,7 +24,7 @@ from archiver import log
 from archiver.pulses.stacks import all_stacks, stack_of
 
 HANG_ROUNDS = 90
-"""Before the two minutes after which systemd ends it without saying where it hung."""
+"""Less than the two minutes after which systemd ends the process, and does not say where it hung."""
 ROUND_SECONDS = 1.0
 _LOG_SECONDS = 5.0
 

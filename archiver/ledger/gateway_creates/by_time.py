@@ -17,10 +17,10 @@ at that moment. So a task is matched only where nothing that the ledger knows sp
    they are known by then. If one is unexplained, another application creates such tasks too. Tasks with an external id
    do not count: they cannot be mistaken.
 
-What is left: an application creates tasks past the gateway, without an external id, for the first time in a day, and
-all of them while creates of the gateway are under way that have made none: no more tasks than these creates, and at
-least half as many. Its tasks are forwarded to the client, which has access to all tasks of the account anyway. The
-manifest takes no prompt by time, since it must not have a wrong one.
+One error remains. An application calls Kling directly, for the first time in a day, without external ids. It creates
+all its tasks while gateway creates are under way that have created nothing. Its tasks are no more than these creates,
+and at least half as many. Then its tasks are forwarded to the gateway's client, which has access to all tasks of the
+account anyway. A match by time puts no prompt into the manifest, because it could be a wrong one.
 """
 
 import bisect
@@ -32,11 +32,12 @@ AFTER_MS = 300_000
 """How long after its sending a create can make a task, by one clock: the body's way to Kling, and 120 s until the
 answer is given up."""
 CLOCKS_MS = 300_000
-"""So far may Kling's clock be from the ledger's, either way; from there on the daemon warns of the clock."""
+"""How far Kling's clock may be from the ledger's, either way. Beyond that the daemon warns of the clock."""
 MADE_BEFORE_MS, MADE_AFTER_MS = CLOCKS_MS, AFTER_MS + CLOCKS_MS
-"""A task of a create was created, by Kling's clock, from that long before its sending, by ours, to that long after."""
+"""Kling's clock dates the task of a create from this long before the sending, by our clock, to this long after it."""
 MATCHED_MS = 3_600_000
-"""A sweep must begin that long after the sending: by then another application has shown itself by more tasks."""
+"""Only a sweep that begins this long after the sending counts. By then another application has mostly shown itself by
+more tasks."""
 PATIENCE_MS = 120_000
 """How long after its end a task's callback may come."""
 UNSWEPT_MS = 3_600_000
@@ -95,7 +96,7 @@ class SentCreate:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UnclaimedTask:
-    """A task that nothing leads to its maker."""
+    """A task of an unknown maker."""
 
     row_id: int
     task_id: str
@@ -157,7 +158,7 @@ def _decide(
     *,
     has_strangers: Callable[[UnclaimedTask], bool],
 ) -> tuple[Sequence[tuple[SentCreate, UnclaimedTask]], MatchDoubt | None]:
-    """The matches, or why there are none. What one create was doubted for holds for those that share its tasks."""
+    """The matches, or why there are none. A doubt about one create holds for all that share its tasks."""
     if known := [create.doubt for create in group if create.doubt is not None]:
         return (), known[0]
     if len(group) > GROUP_MAX or len(made) > GROUP_MAX:

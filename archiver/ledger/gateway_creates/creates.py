@@ -76,11 +76,11 @@ class GatewayCreates(Part):
         refused: Sequence[str] = (),
         answered: Sequence[str] = (),
     ) -> list[bool]:
-        """One transaction for all that creates wait for; of each created task whether its id is new.
+        """One transaction for all waiting creates. Returns of each created task whether its id is new.
 
-        `begun` are about to be sent. `created` were answered: they are followed, and their references let go. A task
-        that a callback or the sweep has brought already only takes what it lacks. `refused` have created nothing.
-        `answered` have an answer that does not say so: it is an error of Kling's.
+        `begun` will be sent next. `created` were answered: their tasks are registered, and their references deleted. A
+        task that the ledger knows already only takes what it lacks. `refused` have created nothing. `answered` got an
+        error of Kling's, which does not say whether a task was created.
         """
         with self._database.write(seconds_max=DOOR_SECONDS_MAX) as connection:
             now = self._now()
@@ -98,8 +98,8 @@ class GatewayCreates(Part):
 
     @retried
     def abandon(self, create: GatewayCreate) -> None:
-        """Let no client get forwards by this reference, even if the commit that the gateway did not wait for comes only
-        now."""
+        """Let no client get forwards by this reference, even if the commit that the gateway has given up on still
+        succeeds."""
         with self._database.write() as connection:
             values = _columns(create) | {"created_at": self._now(), "state": ABANDONED}
             upsert(connection, _TABLE, values, update=["state"])
@@ -132,7 +132,7 @@ class GatewayCreates(Part):
             judged = lost_answers.judged_round(connection, after=self._judged_after, now=now)
             news = doubts.news(connection, judged.families)
         if not news.is_all:
-            # The rest is judged again, and what is written now is no news then.
+            # The next round judges all of them again. What is written now is no news then.
             judged = dataclasses.replace(judged, cursor=self._judged_after)
         joined: list[Joined] = []
         doubted: list[DoubtedCreates] = []
@@ -192,7 +192,7 @@ def _columns(create: GatewayCreate) -> dict[str, Any]:
 
 
 def _join_by_time(connection: sa.Connection, judgement: Judgement, *, now: int) -> list[Joined]:
-    """A task for which something else speaks by now is left to the next round."""
+    """Joins none if by now something else shows the maker of one of the tasks: the next round judges them again."""
     tasks = lock_tasks(connection, [task.row_id for _, task in judgement.matches])
     if not all(map(lost_answers.may_be_lost_creates, tasks.values())):
         return []

@@ -1,4 +1,4 @@
-"""What an operator must know of creates whose answers were lost, and which time cannot match: an application may not
+"""Creates whose answers were lost, and which time cannot match. An operator must know of them: an application may not
 know of its task."""
 
 import dataclasses
@@ -90,8 +90,8 @@ def news(connection: sa.Connection, families: Sequence[JudgedFamily]) -> News:
 
 
 def note(connection: sa.Connection, families: Sequence[JudgedFamily], *, now: int) -> list[DoubtedCreates]:
-    """Write what is in doubt now; returns what is so for the first time. What an operator has acknowledged stays
-    acknowledged while the reason is the same, also if tasks are added."""
+    """Write the present doubts; returns the new ones. A doubt that an operator has acknowledged stays acknowledged
+    while its reason is the same, even if tasks are added."""
     known = _known(connection, families)
     new: dict[tuple[str, str, MatchDoubt], DoubtedCreates] = {}
     rows = _lock(connection, families)
@@ -140,7 +140,7 @@ def _note_one(
 
 
 def unseen_doubts(connection: sa.Connection) -> list[DoubtView]:
-    """What an operator has still to see, of at most VIEWED_MAX creates."""
+    """The doubts that no operator has acknowledged, of at most VIEWED_MAX creates."""
     query = sa.select(_TABLE).where(_TABLE.c.doubt.is_not(None), _TABLE.c.unseen_since.is_not(None))
     found: dict[tuple[str, str, str], list[Row]] = {}
     for row in connection.execute(query.limit(VIEWED_MAX)).mappings():
@@ -212,7 +212,7 @@ def _ids(judgement: Judgement) -> tuple[str, ...]:
 
 
 def _write(connection: sa.Connection, references: Sequence[str], **values: object) -> int:
-    """How many creates there are still."""
+    """Returns how many of these creates are still open."""
     if not references:
         return 0
     of_open = (_TABLE.c.reference.in_(sorted(references)), _TABLE.c.state == OPEN)

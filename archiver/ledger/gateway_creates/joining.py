@@ -93,7 +93,7 @@ def take_over(
     request: str | None,
     now: int,
 ) -> None:
-    """What a locked row of `tasks` lacks. The client of a task that has ended already is still told."""
+    """Give a locked row of `tasks` what it lacks. If the task has ended, its forward to the client is queued."""
     table = schema.tasks
     given = {"client_callback_url": client_callback_url, "request": request}
     lacking = {name: value for name, value in given.items() if value is not None and task[name] is None}

@@ -1,8 +1,7 @@
-"""Reads what `by_time` judges: creates whose answers were lost, and tasks that nothing leads to their makers. Writes
-nothing.
+"""Reads what `by_time` judges: creates whose answers were lost, and tasks of unknown makers. Writes nothing.
 
 Creates and tasks of a family are read once for each day of lost creates, and joined in memory: the number of statements
-does not grow with either. What is too much to be read is not judged but doubted.
+does not grow with either. If there are too many to be read, the creates are doubted and not judged.
 """
 
 import bisect
@@ -153,8 +152,8 @@ class _Place:
     now: int
 
     def judgements(self, lost: Sequence[Row]) -> Iterator[Judgement]:
-        """`lost`: in order of their sending. Read is a day more on either side: no group is that long, and another
-        application that far away speaks against a match."""
+        """`lost` are in the order of their sending. A day more is read on either side: no group is longer, and within
+        a day a task of another application speaks against a match."""
         swept_at = self._swept_at()
         since, until = lost[0]["created_at"] - DAY_MS, lost[-1]["created_at"] + DAY_MS
         judged: list[Judgement] = []
@@ -181,7 +180,7 @@ class _Place:
             row["created_at"]
             for row in rows
             if row["id"] not in tasks
-            # One without a client's URL explains a task also if a callback has come.
+            # A create without a client's URL explains even a task that a callback has named.
             and not _has_maker(row, all_times if may_be_lost_creates(row) else untold_times)
         )
 
@@ -192,7 +191,7 @@ class _Place:
         return judge(makers, tasks.values(), now=self.now, has_strangers=has_strangers)
 
     def _too_much(self, lost: Sequence[Row], swept_at: int) -> Iterator[Judgement]:
-        """Without tasks there may be any number: a create that has made none is doubted as well."""
+        """Doubts all of them. Not all tasks are read, so this includes creates that have made none."""
         doubted = [create for row in lost if (create := _sent(row, swept_at=swept_at)).is_swept]
         if not doubted:
             return
@@ -207,7 +206,7 @@ class _Place:
     def _unswept(
         self, lost: Sequence[Row], swept_at: int, judged: Sequence[Judgement]
     ) -> Iterator[Judgement]:
-        """Those of which a judgement says more are left to it."""
+        """Doubts those that no sweep has followed, unless a judgement says more about them."""
         known = {create.reference for judgement in judged for create in judgement.creates}
         known |= {create.reference for judgement in judged for create, _ in judgement.matches}
         late = [
@@ -306,7 +305,7 @@ def _sent(row: Row, *, swept_at: int) -> SentCreate:
     return SentCreate(
         reference=row["reference"],
         sent_at=row["created_at"],
-        # Of one that was abandoned, Kling itself calls the client.
+        # Kling itself calls the client of an abandoned create.
         client_callback_url=row["client_callback_url"] if is_open else None,
         is_lost=is_open and row["answered_at"] is None and row["external_task_id"] is None,
         is_swept=row["created_at"] + MATCHED_MS <= swept_at,

@@ -205,7 +205,7 @@ class Creates:
         return await self._upstream.send(request, answer_seconds=self._answer_seconds)
 
     async def _settle(self, create: GatewayCreate, verdict: CreateVerdict) -> None:
-        """Register what was created. The reference of what is unknown stays, and waits for its task."""
+        """Register the task. If Kling's answer does not name it, the reference stays, and waits for its task."""
         if verdict.meaning is AnswerMeaning.REFUSED:
             self._counts[CreateResult.REFUSED].inc()
             self._refuse(create)

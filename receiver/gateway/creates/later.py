@@ -24,8 +24,8 @@ class Later:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def do(self, write: Callable[[], Awaitable[object]], *, what: str, account: str) -> None:
-        """`write` raises LedgerUnavailable or TimeoutError while the ledger is away; anything else is a defect, which a
-        few tries must do for. It may run more than once, also when an earlier try seems to have failed."""
+        """`write` raises LedgerUnavailable or TimeoutError while the ledger is away. Any other exception is a defect:
+        then `write` gets only a few tries. It may run again after a try that only seemed to fail."""
         if len(self._tasks) >= self._waiting_max:
             _log.error("create.write_dropped", write=what, account=account)
             return

@@ -84,8 +84,8 @@ class CreateReader:
         return body, _create(body, path, urls, account=account)
 
     def _clients_urls(self, body: CreateBody, path: CreatePath) -> list[object]:
-        """What stands in the body as callback URLs, the one that Kling reads last. Ours is none of the client's: it
-        may have named our door itself when it still asked Kling directly."""
+        """The callback URLs of the body, last the one that Kling reads. A URL of our own door is left out: a client
+        may still send the one that it used before the gateway."""
         given = body.callback_urls
         values = [value for place in sorted(given, key=lambda at: at == path.place) for value in given[place]]
         return [value for value in values if value != "" and not self._is_our_door(value)]

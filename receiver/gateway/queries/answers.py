@@ -45,7 +45,8 @@ class RecordedAnswer:
     unlinked: tuple[str, ...] = ()
     """The ids of succeeded tasks that still have Kling's own URLs."""
     at_own_paths: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """(id, families) of those of `unlinked` that the first of these families whose own path knows them can record."""
+    """(id, families) of those of `unlinked` that one of these families can show at its own path, with more than this
+    answer does."""
     is_recorded: bool = True
 
 
@@ -59,7 +60,7 @@ class AnsweredTask:
     known: KnownTask | None
     is_recordable: bool = True
     own_paths: tuple[str, ...] = ()
-    """Families one of which has a better answer."""
+    """Families one of which shows more of the task at its own path."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

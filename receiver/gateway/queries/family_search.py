@@ -44,8 +44,8 @@ class FamilySearch:
     async def record(
         self, request: GatewayRequest, wanted: Sequence[tuple[str, Sequence[str]]], *, seconds: float
     ) -> bool:
-        """Record tasks, given as (id, families one of which may have made it), by what their own paths say. Whether any
-        was asked for. Takes at most `seconds`."""
+        """Record tasks, given as (id, families one of which may have made it), by what their own paths say. Returns
+        whether Kling was asked. Takes at most `seconds`."""
         account = request.client.account
         fresh = [
             (task_id, families) for task_id, families in wanted if not self._was_searched(account, task_id)
@@ -54,7 +54,7 @@ class FamilySearch:
         search = _Search(request, self._send, self._record, seconds, families)
         try:
             async with asyncio.timeout(seconds):
-                # What the first one's family is, the others' is likely to be.
+                # The others are likely to be of the first one's family.
                 for start, end in ((0, 1), *((at, at + AT_ONCE) for at in range(1, len(fresh), AT_ONCE))):
                     await asyncio.gather(*(search.find(*found) for found in fresh[start:end]))
         except TimeoutError:

@@ -78,7 +78,7 @@ class AnswerLinker:
         return {asset.place: links[asset.stem] for asset in assets if asset.stem in links}
 
     def _clients_urls(self, row: AnsweredTask) -> dict[Place, str]:
-        """Where our callback URL stands in a task, the client's own is put back."""
+        """Each place of our callback URL in a task, with the client's own URL."""
         clients = (row.known.client_callback_url if row.known is not None else None) or ""
         return {
             (*row.place, *place): self._ours.replaced(text, clients)
@@ -87,12 +87,12 @@ class AnswerLinker:
         }
 
     def _without_our_urls(self, body: bytes) -> bytes:
-        """Wherever else it stands, in a message for one, nothing is left of it."""
+        """Elsewhere, for example in a message, our callback URL is cut out."""
         return self._ours.replaced_in(body, "")
 
 
 def _says_something(row: AnsweredTask) -> bool:
-    """Not a succeeded task whose results are gone."""
+    """False for a succeeded task whose results are gone."""
     return row.task.status is not Status.SUCCEEDED or bool(row.task.assets)
 
 

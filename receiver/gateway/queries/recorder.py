@@ -83,14 +83,14 @@ class AnswerRecorder:
         else:
             recorder.record(tasks, discovered_by=DiscoveredBy.REGISTRATION, asked_as=origin.identifier)
         if CALLBACKS not in answer.body and not any(task.assets for task in tasks):
-            return  # nothing of what is known now would be told
+            return  # the answer has neither a file to link nor a callback URL to replace
         known = self._reader.known(origin.account, [task.task_id for task in tasks])
         for row in answer.rows:
             row.known = known.get(row.task.task_id, row.known)
 
     def _unverified(self, rows: Sequence[AnsweredTask], origin: AnswerOrigin) -> dict[str, list[str]]:
-        """What only a collection has shown: verification finds its family. Of a list, not what Kling has deleted: as in
-        the sweep, its files are gone."""
+        """Succeeded tasks that only a collection has shown: verification finds their families. Those of a list that
+        Kling has deleted are left out, as in the sweep: their files are gone."""
         recorder = self._accounts[origin.account].recorder
         deleted_before = recorder.ledger.now() - RETENTION_MS if origin.is_list else 0
         return {
