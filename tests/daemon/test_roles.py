@@ -82,12 +82,13 @@ def test_door_gateway_and_workers_share_the_work_and_each_needs_only_its_own_set
         assert site.call_back(first) == 200
         site.wait_archived(first)
 
-        assert serving(url) == {
+        each_serves = {
             door.pid: ((Service.DOOR,), ()),
             gateway.pid: ((Service.GATEWAY,), ()),
             worker.pid: ((Service.WORK,), ("default",)),
         }
-        assert [daemon.degraded() for daemon in (door, gateway, worker)] == [[], [], []]
+        until(lambda: serving(url) == each_serves, what="each to say what it serves")
+        until(lambda: not any(each.degraded() for each in (door, gateway, worker)), what="all to be well")
         created = httpx2.post(
             f"{gateway.url}/kling/v1/{FAMILY}",
             json={"prompt": "a cat", "model_name": "kling-v2"},

@@ -6,7 +6,7 @@ import secrets
 
 from archiver.config.roles import ProcessRole
 from archiver.config.settings import SECRET_NAMES, Settings
-from tests.harness.daemons import FAMILY, TOKEN, Daemon, Site
+from tests.harness.daemons import FAMILY, TOKEN, Daemon, Site, until
 from tests.postgres import PostgresServer
 from tests.s3_servers import S3Server
 from tests.s3_servers.process import free_port
@@ -102,4 +102,6 @@ def test_no_process_has_a_secret_of_another_role_in_its_memory(
         site.assert_silent_on_secrets()
 
         worker.kill()
-        assert "no_worker" in {problem["code"] for problem in door.degraded()}
+        until(
+            lambda: "no_worker" in {problem["code"] for problem in door.degraded()}, what="the door to say so"
+        )

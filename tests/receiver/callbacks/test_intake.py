@@ -11,6 +11,7 @@ from archiver.failures import LedgerUnavailable
 from archiver.ledger import Ledger
 from archiver.model import Callback, CallbackOutcome
 from receiver.callbacks.intake import BATCH_MAX, Intake, IntakeUnavailable
+from tests.harness.passing_loop import PassingLoop
 
 LONG_SECONDS = 30.0
 
@@ -21,21 +22,6 @@ def named(task_id: str) -> Callback:
 
 def named_many(count: int) -> list[Callback]:
     return [named(f"task-{number}") for number in range(count)]
-
-
-class PassingLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time passes as a test says, and by itself."""
-
-    passed_seconds = 0.0
-
-    def time(self) -> float:
-        return super().time() + self.passed_seconds
-
-
-def let_pass(seconds: float) -> None:
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, PassingLoop)
-    loop.passed_seconds += seconds
 
 
 class SlowLedger:
@@ -231,7 +217,7 @@ def test_a_commit_that_hangs_is_given_up_in_time_and_closes_the_door_until_it_en
             await ledger.until_entered()
             behind = asyncio.create_task(reason_of(intake, named("behind")))
             await asyncio.sleep(0)
-            let_pass(LONG_SECONDS)
+            loop.let_pass(LONG_SECONDS)
 
             assert await stuck == "ledger_slow"
             assert not intake.is_open
@@ -248,7 +234,8 @@ def test_a_commit_that_hangs_is_given_up_in_time_and_closes_the_door_until_it_en
 
         assert ledger.batches == [["stuck"], ["again"]]
 
-    with asyncio.Runner(loop_factory=PassingLoop) as runner:
+    loop = PassingLoop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.run(scenario())
 
 

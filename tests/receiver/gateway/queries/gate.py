@@ -25,6 +25,7 @@ from receiver.gateway.queries.handler import Queries
 from receiver.gateway.queries.recorder import AnswerRecorder
 from receiver.gateway.upstream import KlingAccess, KlingUpstream
 from tests.harness.engine import ACCOUNT, FAMILY, Engine
+from tests.harness.passing_loop import PassingLoop
 from tests.simulator import KlingSimulator
 from tests.simulator.server import API_KEY
 
@@ -53,7 +54,8 @@ class Gate:
     ) -> None:
         self.sim, self.engine = sim, engine
         self.seconds = 0.0
-        self._runner = asyncio.Runner()
+        self.loop = PassingLoop()
+        self._runner = asyncio.Runner(loop_factory=lambda: self.loop)
         self._calls = [BlockingCalls(2, name=f"test-{number}") for number in range(4)]
         self.upstream = KlingUpstream(
             {name: KlingAccess(sim.base_url, ApiKey(API_KEY)) for name in (ACCOUNT, OTHER)},
