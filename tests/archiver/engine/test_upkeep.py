@@ -527,6 +527,25 @@ def test_creates_that_time_cannot_tell_apart_are_logged_and_counted_once(
     assert value(questions, 'kling_gateway_creates_total{result="doubted"}') == 2
 
 
+def test_counts_that_are_wrong_are_mended_every_hour_and_logged(
+    questions: Questions, upkeep: Upkeep, lines: list[EventDict]
+) -> None:
+    desk = questions.desk
+    desk.bring(State.FAILED)
+    upkeep.run_once()
+    assert "counts.mended" not in {line["event"] for line in lines}
+    desk.write("DELETE FROM task_counts")
+
+    desk.clock.advance(HOUR - 1)
+    upkeep.run_once()
+    assert desk.counts() == {}
+    desk.clock.advance(1)
+    upkeep.run_once()
+
+    assert desk.counts() == desk.counted()
+    assert [line["count"] for line in lines if line["event"] == "counts.mended"] == [1]
+
+
 def test_a_look_at_lost_answers_that_fails_hides_no_match_by_external_id_and_skips_no_other_duty(
     questions: Questions, upkeep: Upkeep, lines: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:

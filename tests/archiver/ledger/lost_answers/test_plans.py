@@ -1,6 +1,7 @@
 """How the databases go about judging lost answers: along an index, past no tasks of others."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -59,7 +60,7 @@ def test_postgresql_passes_no_other_tasks_whatever_it_has_counted(
 ) -> None:
     desk = Desk(unanalyzed_database)
     desk.is_forged = True
-    begin(desk)
+    begin(desk, create(), create("with-id", external_task_id="theirs"))
     found(desk)
     pass_by(desk)
     insert(desk, [confirmed(f"mine-{number}", State.ARCHIVED) for number in range(400)])
@@ -71,11 +72,20 @@ def test_postgresql_passes_no_other_tasks_whatever_it_has_counted(
     if counted == "fresh":
         desk.by_hand.write("ANALYZE")
 
-    statements = executed(desk.ledger.gateway_creates.match_by_time)
-    of_a_time = [(said, given) for said, given in statements if "deadline_at" in said.partition("WHERE")[2]]
-    with desk.ledger.database.read() as connection:
-        plans = [plan_of(connection, said, given) for said, given in of_a_time]
+    def plans_of(work: Callable[[], object], column: str) -> list[str]:
+        statements = [
+            (said, given)
+            for said, given in executed(work)
+            if column in said.partition("WHERE")[2] and "FROM tasks" in said
+        ]
+        with desk.ledger.database.read() as connection:
+            return [plan_of(connection, said, given) for said, given in statements]
+
+    plans = plans_of(desk.ledger.gateway_creates.match_by_time, "deadline_at")
+    (named,) = plans_of(desk.ledger.gateway_creates.match, "external_task_id")
     desk.close()
+
+    assert "using tasks_by_external on tasks" in named
 
     assert len(plans) >= 12
     indexes = {index for plan in plans for index in re.findall(r"using (tasks_\w+)", plan)}
