@@ -18,7 +18,7 @@ class AnswerMeaning(enum.Enum):
     REFUSED = enum.auto()
     """Nothing was created."""
     ERROR = enum.auto()
-    """Kling says that it failed, and not whether it has created a task: hardly ever."""
+    """Kling reports an error of its own. It does not say whether it has created a task; it hardly ever has."""
     UNKNOWN = enum.auto()
 
 
@@ -32,7 +32,7 @@ class CreateVerdict:
 
 
 def judge(status: int, body: bytes) -> CreateVerdict:
-    """For any answer. One that says success and names no task is unknown."""
+    """Takes any answer. A success that names no task is UNKNOWN."""
     try:
         answer = responses.read_answer(body)
         if answer.code == 0:

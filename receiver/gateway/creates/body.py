@@ -118,7 +118,7 @@ class CreateBody:
         return self._edit(inner.opened, inner.opened, member + (b"," if inner.members else b""))
 
     def _removals(self, inner: _Object) -> Iterator[Edit]:
-        """One for each run of such members: up to the next name, or from the last value that stays."""
+        """One edit for each run of such members: up to the next name, or at the end from the last value that stays."""
         members = inner.members
         number = 0
         while number < len(members):
@@ -168,10 +168,10 @@ class Editor:
         self._edits = collections.deque(edits)
         self._at = 0
         self._copied = 0
-        """Up to where the body is done with."""
+        """Up to here the body has been copied or replaced."""
 
     def feed(self, chunk: bytes) -> bytes:
-        """What becomes of the next bytes."""
+        """The next bytes, edited."""
         start, end = self._at, self._at + len(chunk)
         self._at = end
         pieces: list[bytes] = []

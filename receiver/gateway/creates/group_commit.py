@@ -50,7 +50,7 @@ class GroupCommit:
         self._committing: asyncio.Task[None] | None = None
 
     async def put(self, change: _Change, *, seconds: float) -> bool:
-        """Commit a create that begins, the task of one, or its end; of a task whether its id is new.
+        """Commit a create that begins, its task, or its end. Returns whether the id of a task is new.
 
         Raises LedgerUnavailable, or TimeoutError: then it may be committed all the same.
         """

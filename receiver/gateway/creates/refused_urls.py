@@ -7,8 +7,8 @@ from archiver.ledger.gateway_creates.creates import CALLBACKS_REFUSED_MS
 
 
 class RefusedUrls:
-    """By account. After a day the next create tries it with a callback URL again: our door may have been out of Kling's
-    reach for a minute only, and until then the tasks of the path are found by polls and sweeps."""
+    """By account. After a day the next create has a callback URL again: Kling may have failed to reach our door for a
+    minute only. Until then polls and sweeps find the tasks of the path."""
 
     def __init__(
         self, left_ms: Mapping[tuple[str, str], int], *, monotonic: Callable[[], float] = time.monotonic

@@ -38,7 +38,7 @@ class Skimmed:
         self._whole = [whole for _, whole in cuts]
 
     def offset(self, at: int) -> int:
-        """Where the byte `at` of `text`, which is outside of what was cut, stands in the whole text."""
+        """The offset in the whole text of the byte `at` of `text`, which must be outside of what was cut."""
         number = bisect.bisect_right(self._short, at) - 1
         return at if number < 0 else self._whole[number] + at - self._short[number]
 

@@ -3,7 +3,7 @@
 The order is the guarantee: credentials before anything else is read, then the path, the framing, and the body. Every
 case ends in one answer in Kling's envelope and one count. A client's mistake or a silent Kling is one log line.
 
-It is plain ASGI for the same reason as the callback endpoint. Every answer says where it comes from.
+It is plain ASGI, because Starlette's routing and middleware cost too much. Every answer says where it comes from.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ _UNAUTHORIZED: Final[Mapping[CredentialProblem, Reply]] = {
     CredentialProblem.UNKNOWN: _reply(401, 1000, "The gateway does not accept these credentials."),
 }
 _NOT_PASSED_ON: Final = frozenset({"CONNECT", "TRACE"})
-"""They are about the way to a server, and would have it show the account's own credentials or open a tunnel."""
+"""CONNECT would open a tunnel, and the answer to TRACE would show the account's own credentials."""
 _METHOD_REFUSED = Reply(
     405,
     1202,
@@ -202,7 +202,7 @@ class GatewayEndpoint:
             return refusal(
                 504, 5002, "The gateway got no whole answer from Kling; the request may have been acted on."
             )
-        except Exception:  # noqa: BLE001 -- counted as what it was asked for, with its traceback in the log
+        except Exception:  # noqa: BLE001 -- counted under its kind, with its traceback in the log
             _log.exception("request.failed", method=request.method)
             return refusal(500, 5000, "An internal error of the gateway; it has been logged.")
 
@@ -241,7 +241,7 @@ def _authorization(headers: Headers) -> bytes:
 
 
 def _unfit(http_version: str, headers: Headers) -> Reply | None:
-    """The refusal of what servers read differently, and of encoded bodies."""
+    """The refusal of headers that servers read differently, and of encoded bodies; None if all is well."""
     if http_version not in {"1.0", "1.1"}:
         return _AMBIGUOUS
     given = [(name, value.strip().lower()) for name, value in headers if name in _SINGLE]

@@ -78,8 +78,8 @@ def _is_safe(segment: bytes) -> bool:
 
 
 def _below_v1(method: str, path: bytes, names: list[str], raw_query: bytes) -> KlingPath:
-    """`names` follow `/v1/`. A family has two or three segments. After a known one of two, the third is an id; so it is
-    after an unknown one, unless a page is asked for."""
+    """`names` follow `/v1/`. A family has two or three segments. After a known family of two, the third is an id. After
+    an unknown one it is an id too, unless the query asks for a page."""
     whole, last = "/".join(names), names[-1]
     above = "/".join(names[:-1])
     if method != "GET":

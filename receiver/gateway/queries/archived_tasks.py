@@ -221,7 +221,7 @@ def _united(documents: _Documents, *, family: str) -> tuple[Document, list[Asset
 
 
 def _graft(document: Any, other: Any, place: Place) -> None:
-    """Give `document` what `other` has at a place: the value, or the outermost of what holds it and is not there."""
+    """Give `document` what `other` has at a place: the value, or its outermost container that `document` lacks."""
     for step in place:
         if isinstance(document, list) and isinstance(other, list) and isinstance(step, int):
             if step >= len(document):
