@@ -31,6 +31,7 @@
     loglines      one event of the log as lines for a person
     lookups       look-ups of names that end after 5 s
     clock         seconds that pass, also while the machine is suspended
+    ending        how a process ends that still has threads
     model         what a task is: states, transitions, assets, bucket keys
     version       of this program
 

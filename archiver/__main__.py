@@ -10,7 +10,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from typer.completion import completion_init  # type: ignore[attr-defined]  # Typer imports it from a private module
@@ -18,6 +18,7 @@ from typer.completion import completion_init  # type: ignore[attr-defined]  # Ty
 from archiver import lookups
 from archiver.commands.terminal.group import COMPLETE_VARIABLE, Commands, add_first_lines
 from archiver.commands.terminal.signals import handle_signals
+from archiver.ending import end_process
 from archiver.version import VERSION
 
 NAME = "kling-archiver"
@@ -96,5 +97,10 @@ def _prepare_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+def run() -> NoReturn:
+    """The program: `main`, and the end of the process."""
+    end_process(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

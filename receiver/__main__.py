@@ -6,7 +6,9 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
+from archiver.ending import end_process
 from archiver.version import VERSION
 
 USAGE = """\
@@ -63,5 +65,10 @@ def _refuse(message: str, *, status: int = 2) -> int:
     return status
 
 
+def run() -> NoReturn:
+    """The program: `main`, and the end of the process."""
+    end_process(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -35,7 +35,7 @@ FLOORS = (
     {"pulses"},
     {"families", "metrics", "log"},
     {"failures", "redaction", "loglines"},
-    {"clock", "lookups", "model", "phrases", "times", "version"},
+    {"clock", "ending", "lookups", "model", "phrases", "times", "version"},
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

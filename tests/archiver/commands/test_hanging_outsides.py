@@ -208,6 +208,7 @@ HANGING_CHECK = """
     import sys
     import threading
     from archiver.__main__ import main
+    from archiver.ending import end_process
     from archiver.ledger.moving import backup
 
     def check(partial):
@@ -215,7 +216,7 @@ HANGING_CHECK = """
         threading.Event().wait()
 
     backup._check = check
-    sys.exit(main(["backup", sys.argv[1]]))
+    end_process(main(["backup", sys.argv[1]]))
 """
 
 
