@@ -10,6 +10,7 @@ import pytest
 import structlog
 
 from archiver.store import S3Store
+from tests.harness.memory import keep_temporary_files_in_memory
 from tests.postgres import (
     SUITE_VERSION,
     BlankDatabase,
@@ -60,6 +61,7 @@ def pytest_configure() -> None:
     Where a test does not configure the log, structlog lets Rich paint tracebacks with all local variables: half a
     second of CPU each.
     """
+    keep_temporary_files_in_memory()
     os.environ.pop("PYTHONUNBUFFERED", None)
     structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SENT_BY_TESTS)

@@ -20,6 +20,7 @@ from tests.harness.gateway import GATEWAY_KEY
 from tests.postgres import PostgresServer
 from tests.s3_servers import S3Server
 from tests.s3_servers.process import free_port
+from tests.simulator import faults
 
 CLIENTS = 4
 KILLS = 2
@@ -159,7 +160,7 @@ def test_a_gateway_that_is_killed_beside_a_door_forgets_none_and_repeats_none(
 
 def lose_answer_and_callback(site: Site, gateway: Daemon, client: Consumer) -> str:
     """The gateway is killed when Kling has created the task of a client and not yet answered; the task's id."""
-    site.sim.switches.create_seconds = 30.0
+    site.sim.fault("create", faults.Happened(faults.Hang()), times=1)
     site.sim.switches.callback_drop = True
 
     def create() -> None:
@@ -172,7 +173,6 @@ def lose_answer_and_callback(site: Site, gateway: Daemon, client: Consumer) -> s
         until(site.sim.task_ids, what="a task")
         gateway.kill()
         creating.result()
-    site.sim.switches.create_seconds = 0.0
     (task_id,) = site.sim.task_ids()
     site.sim.succeed(task_id)
     return task_id

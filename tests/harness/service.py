@@ -6,7 +6,6 @@ import math
 import pathlib
 import random
 import ssl
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -289,21 +288,9 @@ class Service:
 
 
 @pytest.fixture
-def folder(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """In memory where the system has such a file system: three days are ten thousand commits, and no test kills this
-    process."""
-    memory = pathlib.Path("/dev/shm")  # noqa: S108 -- the folder in it has a name of its own and is ours
-    if not memory.is_dir():
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=memory) as made:
-        yield pathlib.Path(made)
-
-
-@pytest.fixture
-def service(folder: pathlib.Path) -> Iterator[Service]:
+def service(tmp_path: pathlib.Path) -> Iterator[Service]:
     # No log: three days of it would take longer to write than to live through.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    with Service(folder) as made:
+    with Service(tmp_path) as made:
         yield made
     structlog.reset_defaults()

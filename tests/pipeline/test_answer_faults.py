@@ -118,13 +118,13 @@ anything = st.recursive(
 @given(st.lists(st.tuples(st.floats(0, 1, exclude_max=True), anything), min_size=15, max_size=15))
 @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_json_in_the_place_of_any_field_loses_no_task(
-    folder: pathlib.Path, places: list[tuple[float, object]]
+    tmp_path: pathlib.Path, places: list[tuple[float, object]]
 ) -> None:
     def spoil(document: dict[str, Any]) -> list[object]:
         paths = sorted(paths_in(document), key=str)
         return [spoilt(document, paths[int(where * len(paths))], wrong) for where, wrong in places]
 
-    with tempfile.TemporaryDirectory(dir=folder) as own, Service(pathlib.Path(own)) as service:
+    with tempfile.TemporaryDirectory(dir=tmp_path) as own, Service(pathlib.Path(own)) as service:
         live_through(service, spoil)
 
 
