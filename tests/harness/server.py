@@ -103,11 +103,11 @@ class Server:
         # Shut down and not only closed: on Linux that is what wakes a thread out of accept().
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self._thread.join(60)
+        self._listener.close()  # only now: the thread would accept from what next has this file descriptor
         for connection in self._open:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        self._thread.join(10)
 
 
 Serve = Callable[..., Server]

@@ -65,8 +65,8 @@ class BadNetwork:
             self.is_refusing = True
             with contextlib.suppress(OSError):  # wakes a thread that waits in accept()
                 self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
             thread.join()
+            self._listener.close()  # only now: the thread would accept from what next has this file descriptor
             self.flow()
             self.cut()
 

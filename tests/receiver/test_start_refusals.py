@@ -44,10 +44,12 @@ def dying_in_the_handshake(last_words: bytes) -> Iterator[int]:
                         connection.recv(4096)
                         connection.sendall(last_words)
 
-        threading.Thread(target=serve, daemon=True).start()
+        serving = threading.Thread(target=serve, daemon=True)
+        serving.start()
         yield listening.getsockname()[1]
         with contextlib.suppress(OSError):
             listening.shutdown(socket.SHUT_RDWR)
+        serving.join()
 
 
 @pytest.mark.parametrize("last_words", [b"", FATAL_ALERT], ids=["eof", "alert"])

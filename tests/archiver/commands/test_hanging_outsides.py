@@ -31,7 +31,8 @@ class Silent:
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = self._server.getsockname()[1]
         self._opened = contextlib.ExitStack()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # closed
@@ -42,7 +43,10 @@ class Silent:
                 self.was_asked.set()
 
     def close(self) -> None:
-        self._server.close()
+        with contextlib.suppress(OSError):  # wakes a thread that waits in accept()
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._thread.join(PROCESS_SECONDS_MAX)
+        self._server.close()  # only now: the thread would accept from what next has this file descriptor
         self._opened.close()
 
 

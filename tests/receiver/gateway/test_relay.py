@@ -46,7 +46,8 @@ class Recorder:
         self.reads_bodies = True
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -70,7 +71,8 @@ class Recorder:
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self._thread.join(SECONDS_MAX)
+        self._listener.close()  # only now: the thread would accept from what next has this file descriptor
 
     def header(self, name: bytes) -> list[bytes]:
         """Values in the last request."""

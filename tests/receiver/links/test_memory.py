@@ -28,7 +28,8 @@ class CrowdedStore:
         """One for each reader that has taken nothing for half a second."""
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -51,7 +52,10 @@ class CrowdedStore:
                     is_stuck = True
 
     def close(self) -> None:
-        self._socket.close()
+        with contextlib.suppress(OSError):  # wakes a thread that waits in accept()
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(SECONDS_MAX)
+        self._socket.close()  # only now: the thread would accept from what next has this file descriptor
 
 
 @contextlib.contextmanager

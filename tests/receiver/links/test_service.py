@@ -92,9 +92,10 @@ class EndlessStore:
         with contextlib.suppress(OSError):
             while True:
                 line, _ = self._socket.accept()
-                line.recv(65536)
-                line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % self._size)
-                self._send(line)
+                with line:
+                    line.recv(65536)
+                    line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % self._size)
+                    self._send(line)
 
     def _send(self, line: socket.socket) -> None:
         """A send that waits for half a second means that the client reads nothing."""
@@ -109,7 +110,10 @@ class EndlessStore:
         return None
 
     def close(self) -> None:
-        self._socket.close()
+        with contextlib.suppress(OSError):  # wakes a thread that waits in accept()
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(SECONDS_MAX)
+        self._socket.close()  # only now: the thread would accept from what next has this file descriptor
 
 
 SIZE = 2**30
