@@ -63,8 +63,9 @@ bluestore_fsck_on_mount = false
 osd_class_update_on_start = true
 osd_scrub_begin_hour = 0
 osd_scrub_end_hour = 0
-# after kill -9, do not wait 30 s for the dead gateway to hear of a new bucket
-osd_client_watch_timeout = 1
+# after kill -9, do not wait 30 s for the dead gateway to hear of a new bucket; on a slow machine less is too short for
+# a gateway that lives
+osd_client_watch_timeout = 5
 [client]
 rgw_frontends = beast endpoint=127.0.0.1:{port}
 rgw_data = {folder}/data/rgw
@@ -72,6 +73,10 @@ rgw_run_sync_thread = false
 rgw_enable_usage_log = false
 rgw_enable_ops_log = false
 """
+
+
+ABORTS_MAX = 5
+"""So often a program of Ceph may abort. On a busy machine it has done so twice."""
 
 
 class CephServer(S3Server):
@@ -126,11 +131,13 @@ class CephServer(S3Server):
         return [program, "-c", str(self._config), *arguments]
 
     def _run(self, program: str, *arguments: str) -> str:
-        """Run a program to its end, once more if a signal ended it: radosgw-admin 16.2 may abort while it lets go of
-        the cluster (`RGWWatcher::reinit`), with its work done or not. What it does, it can do twice; but where the
-        first time has created a user, the second says that the user exists."""
+        """Run a program to its end, again if a signal ended it: radosgw-admin 16.2 may abort while it lets go of the
+        cluster (`RGWWatcher::reinit`), with its work done or not. What it does, it can do twice; but where the first
+        time has created a user, the second says that the user exists."""
         done = self._run_once(program, *arguments)
-        if done.returncode < 0:
+        for _ in range(ABORTS_MAX):
+            if done.returncode >= 0:
+                break
             done = self._run_once(program, *arguments)
             if done.stderr.rstrip().endswith(" exists"):
                 return done.stdout
