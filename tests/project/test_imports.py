@@ -7,6 +7,7 @@ import ast
 import graphlib
 import pathlib
 import re
+import subprocess
 import sys
 import tomllib
 from collections import Counter, defaultdict
@@ -403,3 +404,10 @@ def test_each_revision_of_the_ledger_has_a_number_of_its_own_and_follows_the_one
     numbers = [path.name.partition("_")[0] for path in sorted(folder.glob("0*.py"))]
 
     assert numbers == [f"{number:04d}" for number in range(1, len(numbers) + 1)]
+
+
+def test_the_driver_of_postgresql_is_imported_only_for_a_ledger_there() -> None:
+    """It takes 9 MB of each process."""
+    looked = "import sys, receiver.daemon, archiver.commands.work; sys.exit('psycopg' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", looked], check=False, cwd=ROOT).returncode == 0

@@ -6,15 +6,17 @@ server's own time-outs do not help, because the server itself would have to keep
 
 import contextlib
 import functools
-import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import psycopg
 import sqlalchemy as sa
-from psycopg.abc import PQGen
 from sqlalchemy import event
+
+if TYPE_CHECKING:
+    from psycopg.errors import Diagnostic
+
+    from archiver.ledger.databases.limits.connection import LimitedConnection
 
 CONNECT_SECONDS = 5
 """The limit for each address of the server."""
@@ -32,35 +34,15 @@ _LIMITS = ("statement_timeout", "idle_in_transaction_session_timeout")
 _TRANSACTION_TIMEOUT_VERSION = 17_00_00
 """The first version that has this setting, as libpq writes versions."""
 
-_Value = TypeVar("_Value")
-
-
-class LimitedConnection(psycopg.Connection[Any]):
-    """A connection that closes itself when an answer has not come in time."""
-
-    answer_by = math.inf
-    """When the server must have answered (`time.monotonic`)."""
-    warnings = 0
-    """The server's warnings since `hear_unreplicated` began."""
-
-    def wait(self, gen: PQGen[_Value], interval: float = 0.1, timeout: float | None = None) -> _Value:
-        """Wait for an answer until `answer_by`."""
-        if timeout is None and self.answer_by < math.inf:
-            timeout = max(0.0, self.answer_by - time.monotonic())
-        try:
-            return super().wait(gen, interval, timeout)
-        except psycopg.OperationalError:
-            if time.monotonic() >= self.answer_by:
-                self.close()  # else an answer that comes late would be taken for the next one's
-            raise
-
 
 def limit_connections(engine: sa.Engine) -> None:
     """Make the engine create such connections."""
+    # Imported here for the reason at its head.
+    from archiver.ledger.databases.limits.connection import LimitedConnection  # noqa: PLC0415
 
     def connect(
         _dialect: object, _record: object, positional: Any, named: dict[str, Any]
-    ) -> LimitedConnection:
+    ) -> "LimitedConnection":
         connection = LimitedConnection.connect(*positional, **named)
         connection.answer_by = time.monotonic() + CONNECT_SECONDS  # SQLAlchemy asks for the server's version
         connection.add_notice_handler(functools.partial(_count_warning, connection))
@@ -95,7 +77,7 @@ def hear_unreplicated(connection: sa.Connection) -> Iterator[Callable[[], bool]]
     yield lambda: driver_connection.warnings > 0
 
 
-def _count_warning(connection: LimitedConnection, notice: psycopg.errors.Diagnostic) -> None:
+def _count_warning(connection: "LimitedConnection", notice: "Diagnostic") -> None:
     # The severity that is the same in every language.
     connection.warnings += notice.severity_nonlocalized == "WARNING"
 
@@ -105,5 +87,5 @@ def set_limit(connection: sa.Connection, *, answer_by: float) -> None:
     _driver_connection(connection).answer_by = answer_by
 
 
-def _driver_connection(connection: sa.Connection) -> LimitedConnection:
+def _driver_connection(connection: sa.Connection) -> "LimitedConnection":
     return cast("LimitedConnection", connection.connection.driver_connection)
