@@ -72,12 +72,12 @@ class Upkeep:
         self._drop_idle_holds()
         self._count_missed_callbacks()
         self._ledger.deadlines.fold_counts()
-        self._mend_counts()
         self._ledger.trends.note_hour()
         self._keep_forwards()
         self._slim_archived()
         self._keep_ledger_bounded()
         self._join_creates_by_time()
+        self._mend_counts()
 
     def beat(self) -> None:
         """Give a sign of life, and say what the process warns of."""
@@ -180,9 +180,9 @@ class Upkeep:
         now = self.clocks.now()
         if 0 <= now - self._recounted_at < RECOUNT_MS:
             return
+        self._recounted_at = now  # also if it fails: it reads every task
         if count := self._ledger.recounts.mend():
             log.get().warning("counts.mended", count=count)
-        self._recounted_at = now
 
     def _decide_deadlines(self, unsound: list[str]) -> None:
         """Decide no deadline of an account whose clock is unsound; one such API does not stop the other accounts.

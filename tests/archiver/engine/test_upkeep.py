@@ -546,6 +546,24 @@ def test_counts_that_are_wrong_are_mended_every_hour_and_logged(
     assert [line["count"] for line in lines if line["event"] == "counts.mended"] == [1]
 
 
+def test_a_count_of_all_tasks_that_fails_skips_no_other_duty_and_waits_for_the_next_hour(
+    questions: Questions, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> int:
+        raise LedgerUnavailable("no answer")
+
+    monkeypatch.setattr(questions.desk.ledger.recounts, "mend", fail)
+    lose_answers(questions.desk, "https://app.example.com/")
+
+    with pytest.raises(LedgerUnavailable):
+        upkeep.run_once()
+    assert value(questions, 'kling_gateway_creates_total{result="joined"}') == 1
+    upkeep.run_once()  # raises nothing
+    questions.desk.clock.advance(HOUR)
+    with pytest.raises(LedgerUnavailable):
+        upkeep.run_once()
+
+
 def test_a_look_at_lost_answers_that_fails_hides_no_match_by_external_id_and_skips_no_other_duty(
     questions: Questions, upkeep: Upkeep, lines: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
