@@ -9,5 +9,8 @@ Where Docker's engine, Compose and Caddy are installed (Debian's docker.io, dock
 Debian's packages and of the PostgreSQL of the development dependencies: `caddy:2` and `postgres:18` come from a
 registry.
 
+Measured beside other work: their images 15 to 90 s, compose.yaml 62 s, compose.postgres.yaml 165 s, of which 20 s are a
+first start of PostgreSQL that is slow on purpose.
+
 Not tried: hadolint, and what a scanner finds in the base.
 """
