@@ -18,6 +18,7 @@ from archiver.store import Presigned, S3Store, StoredObject, Upload, digests_of
 from archiver.store.links import LinkSigner
 from receiver.links.finder import LinkedAccount, LinkStore
 from receiver.links.service import LinkService
+from tests.harness.daemons import until
 from tests.harness.edge import Edge
 from tests.harness.ledgers import ACCOUNT, FAMILY, START, Desk, answer, claim_archive
 
@@ -164,6 +165,10 @@ class LinkDesk:
             for result in ("stored", "upstream", "gone", "refused")
         }
         return {result: int(value) for result, value in values.items() if value}
+
+    def assert_counted(self, expected: dict[str, int]) -> None:
+        """An answer is counted once it has been sent: its reader may be first."""
+        until(lambda: self.counted() == expected, what=f"{expected} to be counted")
 
 
 def serving(

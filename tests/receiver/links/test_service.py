@@ -172,12 +172,11 @@ def test_a_reader_beyond_a_limit_is_asked_to_come_again_and_head_says_the_same(
         reading(desk),
     ):
         refused = [desk.ask(method, link_of()) for method in ("GET", "HEAD")]
-        counted = desk.counted()
+        desk.assert_counted({"refused": 2})
 
     assert [(answer.status_code, answer.headers["cache-control"]) for answer in refused] == [
         (503, "no-store")
     ] * 2
-    assert counted == {"refused": 2}
 
 
 def test_a_redirect_takes_no_place(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,7 +197,7 @@ def test_a_file_that_the_bucket_lacks_or_has_in_another_size_is_503_for_get_and_
     assert "missing in the bucket" in answers[0].json()["message"]
     missing = [event for event in logged if event["event"] == "object.missing"]
     assert [event["key"] for event in missing] == [f"{PREFIX}{folder_of('t')}/0.mp4"] * 2
-    assert faulty.counted() == {"refused": 2}
+    faulty.assert_counted({"refused": 2})
 
 
 def test_a_file_that_breaks_off_is_never_taken_for_whole(faulty: LinkDesk, swift_proxy: FaultyProxy) -> None:
