@@ -1,11 +1,13 @@
 """How a process ends that still has threads."""
 
+import pathlib
 import subprocess
 import sys
 import textwrap
 
 import pytest
 
+from archiver.ending import UNWRITTEN
 from tests.harness.repository import ROOT
 
 PATIENCE_SECONDS = 60
@@ -37,21 +39,47 @@ def test_a_thread_that_waits_for_a_full_pipe_does_not_change_the_exit_status(str
             process.kill()
 
 
-def test_what_was_printed_is_written_though_a_thread_is_left() -> None:
-    program = """
-        import threading
-        from archiver.ending import end_process
+LEAVES_A_THREAD = """
+    import threading
+    from archiver.ending import end_process
 
-        threading.Thread(target=threading.Event().wait, daemon=True).start()
-        print("a line")
-        end_process(3)
-    """
-    command = [sys.executable, "-c", textwrap.dedent(program)]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    print("a line")
+    end_process(3)
+"""
+
+
+def ended(redirection: str = "") -> subprocess.CompletedProcess[str]:
+    """A process that a shell starts, and that leaves a thread."""
+    command = ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, "-c"]
+    return subprocess.run(
+        [*command, textwrap.dedent(LEAVES_A_THREAD)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
     )
 
+
+def test_what_was_printed_is_written_though_a_thread_is_left() -> None:
+    done = ended()
+
     assert (done.returncode, done.stdout, done.stderr) == (3, "a line\n", "")
+
+
+@pytest.mark.parametrize(("redirection", "said"), [(">&-", ""), ("2>&-", "a line\n"), (">&- 2>&-", "")])
+def test_a_closed_stream_changes_neither_the_status_nor_what_the_other_one_says(
+    redirection: str, said: str
+) -> None:
+    done = ended(redirection)
+
+    assert (done.returncode, done.stdout, done.stderr) == (3, said, "")
+
+
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="Linux has a device that is always full")
+def test_what_cannot_be_written_is_a_status_of_its_own_as_python_has_it() -> None:
+    assert ended(">/dev/full").returncode == UNWRITTEN
 
 
 def test_without_another_thread_the_status_is_that_of_an_ordinary_exit() -> None:
