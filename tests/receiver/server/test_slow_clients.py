@@ -70,24 +70,30 @@ class SlowClient:
             return self._protocol
 
         server = await loop.create_server(make, "127.0.0.1", 0)
-        with self._line as line:
-            line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer_bytes)
-            line.setblocking(False)
-            await loop.sock_connect(line, server.sockets[0].getsockname())
-            await loop.sock_sendall(line, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            await self._begun.wait()
-            yield
-            self._protocol.transport.abort()
+        try:
+            with self._line as line:
+                line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer_bytes)
+                line.setblocking(False)
+                await loop.sock_connect(line, server.sockets[0].getsockname())
+                await loop.sock_sendall(line, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await self._begun.wait()
+                yield
+        finally:  # uvloop ends only when nothing is open
+            server.close()
+            for connection in list(state.connections):
+                connection.transport.abort()
             await asyncio.gather(*state.tasks)
-        server.close()
 
     async def read(self, count: int) -> None:
         """Return when the server's kernel knows that the client's has so many bytes more."""
         left = count
-        while left:
-            left -= len(await asyncio.get_running_loop().sock_recv(self._line, left))
         self._read_bytes += count
         async with asyncio.timeout(PATIENCE_SECONDS):
+            while left:
+                piece = await asyncio.get_running_loop().sock_recv(self._line, left)
+                assert piece, "the server has closed the connection"
+                left -= len(piece)
             while self._sent_bytes - self._protocol.unread_bytes() < self._read_bytes - 1000:  # noqa: ASYNC110 -- no event tells when an acknowledgement arrives
                 await asyncio.sleep(0.001)
 
