@@ -14,6 +14,7 @@ from archiver.kling.limiter import Priority
 from archiver.kling.new_standard_calls import ask_window
 from archiver.ledger import Ledger, LedgerMissing, LedgerUnusable, unix_ms
 from archiver.model import DAY_MS
+from archiver.phrases import listing
 from archiver.sweep.unswept import UnsweptFamilies, known_to, unswept
 
 PAGE_ROWS = 1
@@ -28,9 +29,10 @@ _SLOW = (
     "at all: `kling-archiver status` says when it last did."
 )
 _UNREAD = (
-    "The API answers slowly or refuses more queries, or KLING_QUERY_RATE_PER_SECOND lets few through. A running daemon "
-    "reads these lists once a day, and has the time."
+    "The API fails to show them, answers slowly or refuses more queries, or KLING_QUERY_RATE_PER_SECOND lets few "
+    "through. A running daemon reads these lists once a day, and has the time to try again."
 )
+UNREAD_NAMED_MAX = 3
 
 
 def everything(account: Account, kinds: Mapping[str, str], ledger_url: str) -> Iterator[Finding]:
@@ -121,7 +123,7 @@ def family_list(account: Account, family: str) -> Iterator[Finding]:
 def not_swept(account: Account, ledger_url: str, *, ends_at: float) -> Iterator[Finding]:
     """The look of a running daemon at lists that KLING_FAMILIES leaves out.
 
-    A list that cannot be read is not reported: the settings do not ask for that family.
+    A list that the API does not offer, or not to this account, is not reported: the settings do not ask for it.
     """
     others = unswept(account.families, ignored=account.ignored_families)
     try:
@@ -138,7 +140,8 @@ def not_swept(account: Account, ledger_url: str, *, ends_at: float) -> Iterator[
         message = (
             f"API of {account.name}: {len(unread)} of {len(others)} lists that no sweep reads were not read"
         )
-        yield warning(message, _UNREAD)
+        named_lists = listing(unread[:UNREAD_NAMED_MAX], count=len(unread))
+        yield warning(f"{message}: {named_lists}", _UNREAD)
     elif others and not problems:
         yield ok(f"no unknown task with results in {len(others)} families that KLING_FAMILIES leaves out")
 

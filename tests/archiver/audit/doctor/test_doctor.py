@@ -269,3 +269,15 @@ def test_lists_that_the_api_refuses_for_their_number_are_a_warning_and_not_all_i
 
     assert row["result"] == "warning"
     assert "were not read" in row["message"]
+
+
+def test_a_list_that_the_api_fails_to_show_is_named_in_a_warning(
+    run: Callable[..., Result], sim: KlingSimulator
+) -> None:
+    sim.faults.arm("list", server_error(), match=UNSWEPT)
+
+    [row] = rows_of(run("--json"), "families")
+
+    assert row["result"] == "warning"
+    assert row["message"].endswith(f": {UNSWEPT}")
+    assert row["what_to_do"].startswith("The API fails")
