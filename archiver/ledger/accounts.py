@@ -90,11 +90,7 @@ class Accounts(Part):
             # A paused process that comes back loses its leases: it would count under the old name.
             freed = {"account": new, "lease_token": None, "lease_until": None}
             moved = connection.execute(sa.update(tasks).where(tasks.c.account == old).values(freed)).rowcount
-            forget_named_value(connection, _RENAMED + new)
-            value = json.dumps(dataclasses.asdict(Renaming(new, moved, self._now())))
-            upsert(
-                connection, schema.named_values, {"name": _RENAMED + old, "value": value}, update=["value"]
-            )
+            _note_renaming(connection, old, Renaming(new, moved, self._now()))
             return moved
 
     def last_renaming(self, old: str) -> Renaming | None:
@@ -112,3 +108,14 @@ class Accounts(Part):
         with self._database.write() as connection:
             served = {*known, *wanted_accounts(connection, now=self._now())}
             connection.execute(sa.delete(schema.holds).where(schema.holds.c.account.not_in(served)))
+
+
+def _note_renaming(connection: sa.Connection, old: str, renaming: Renaming) -> None:
+    """Forget the renames that no longer say where an account is: that of the new name, and those to the old one."""
+    table = schema.named_values
+    notes = sa.select(table.c.name, table.c.value).where(table.c.name.startswith(_RENAMED, autoescape=True))
+    for name, value in connection.execute(notes).all():
+        if name == _RENAMED + renaming.new or json.loads(value)["new"] == old:
+            forget_named_value(connection, name)
+    row = {"name": _RENAMED + old, "value": json.dumps(dataclasses.asdict(renaming))}
+    upsert(connection, table, row, update=["value"])

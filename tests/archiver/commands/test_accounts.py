@@ -248,6 +248,20 @@ def test_a_rename_of_long_ago_does_not_hide_that_the_names_are_wrong_now(renamed
         assert f"the ledger does not know the account {old}; it knows: c." in result.stderr
 
 
+def test_a_rename_does_not_count_once_its_tasks_have_moved_on_and_another_account_has_the_name(
+    renamed: CommandLine,
+) -> None:
+    names = {"KLING_ACCOUNT": "b", "KLING_ACCOUNT_FORMER_NAMES": "default"}
+    for old, new in (("default", "b"), ("b", "c")):
+        assert renamed.run("rename-account", old, new, **names).exit_code == 0
+    with renamed.ledger() as ledger:
+        record(ledger, "b", "3")
+
+    result = renamed.run("rename-account", "default", "b", **names)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
