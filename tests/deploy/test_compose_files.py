@@ -214,6 +214,11 @@ def test_the_database_is_healthy_only_when_other_containers_reach_it() -> None:
     assert "--host=127.0.0.1" in service("postgres", file=MANY)["healthcheck"]["test"]
 
 
+def test_a_database_that_is_slow_to_start_is_not_given_up() -> None:
+    """Compose starts nothing that depends on what has become unhealthy."""
+    assert service("postgres", file=MANY)["healthcheck"]["start_period"] == "300s"
+
+
 @pytest.mark.parametrize(("status", "is_ended"), [(200, False), (404, False), (503, True)])
 def test_the_health_check_ends_a_daemon_in_which_a_thread_hangs_and_no_other(
     monkeypatch: pytest.MonkeyPatch, status: int, is_ended: bool
