@@ -93,7 +93,9 @@ class TlsConnectProxy(ConnectProxy):
         ):
             head = b""
             while not head.endswith(b"\r\n\r\n"):
-                head += tls.recv(4096)
+                if not (piece := tls.recv(4096)):
+                    return
+                head += piece
             self.heads.append(head)
             tls.sendall(self._says)
             _relay(tls, upstream)

@@ -204,7 +204,9 @@ class SlowKling:
         with connection, self._listener:
             head = b""
             while b"\r\n\r\n" not in head:
-                head += connection.recv(1024)
+                piece = connection.recv(1024)
+                assert piece, "the connection has ended before the request"
+                head += piece
             self.begun.set()
             assert self.goes_on.wait(PATIENCE_SECONDS)
             announced = re.search(rb"(?i)content-length: *([0-9]+)", head)

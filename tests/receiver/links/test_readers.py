@@ -20,8 +20,7 @@ class Clock:
         return self.now
 
 
-def nothing() -> int:
-    """Is unread."""
+def none_unread() -> int:
     return 0
 
 
@@ -44,7 +43,7 @@ def clock() -> Clock:
 def test_a_reader_is_cut_off_when_less_than_64_kib_pass_in_30_seconds_in_whatever_pieces(
     clock: Clock, piece: int, seconds: float, is_cut_off: bool
 ) -> None:
-    reader = Readers(clock).enter("a", nothing)
+    reader = Readers(clock).enter("a", none_unread)
     assert reader is not None
     is_late = False
     while clock.now < 1000.0 + 3600 and not is_late:
@@ -56,7 +55,7 @@ def test_a_reader_is_cut_off_when_less_than_64_kib_pass_in_30_seconds_in_whateve
 
 
 def test_a_reader_that_was_fast_is_cut_off_like_any_other(clock: Clock) -> None:
-    reader = Readers(clock).enter("a", nothing)
+    reader = Readers(clock).enter("a", none_unread)
     assert reader is not None
     reader.passed(2**40)
 
@@ -68,18 +67,18 @@ def test_the_slowest_reader_of_the_wanted_file_leaves_and_none_that_is_not_slow(
 ) -> None:
     monkeypatch.setattr(readers, "READERS_OF_FILE_MAX", 2)
     places = Readers(clock)
-    other, first, second = (places.enter(key, nothing) for key in ("b", "a", "a"))
+    other, first, second = (places.enter(key, none_unread) for key in ("b", "a", "a"))
     assert other is not None
     assert first is not None
     assert second is not None
-    early = places.enter("a", nothing)
+    early = places.enter("a", none_unread)
     for _ in range(100):
         clock.now += 1
         first.passed(60 * KIB)
         second.passed(10 * KIB)
-    third = places.enter("a", nothing)
+    third = places.enter("a", none_unread)
     places.leave(second)
-    fourth = places.enter("a", nothing)
+    fourth = places.enter("a", none_unread)
 
     assert (early, fourth) == (None, None), "two read it, who are not slow"
     assert third is not None
@@ -91,13 +90,13 @@ def test_where_all_places_are_taken_the_slowest_of_all_leaves(
 ) -> None:
     monkeypatch.setattr(readers, "READERS_MAX", 2)
     places = Readers(clock)
-    first, second = places.enter("a", nothing), places.enter("b", nothing)
+    first, second = places.enter("a", none_unread), places.enter("b", none_unread)
     assert first is not None
     assert second is not None
     clock.now += 100
     second.passed(KIB)
 
-    assert places.enter("c", nothing) is not None
+    assert places.enter("c", none_unread) is not None
     assert [first.is_displaced, second.is_displaced] == [True, False]
 
 
@@ -105,7 +104,7 @@ def test_a_reader_whose_limit_has_passed_may_still_be_displaced_and_may_still_le
     """It keeps its place while it answers its client."""
 
     async def displaced_too_late() -> None:
-        reader = Readers(clock).enter("a", nothing)
+        reader = Readers(clock).enter("a", none_unread)
         assert reader is not None
         clock.now = asyncio.get_running_loop().time()
         reader.ends_at = clock.now
