@@ -177,8 +177,8 @@ def in_index_order(connection: sa.Connection) -> Iterator[None]:
 
 
 def hidden(value: sa.BindParameter[_Value]) -> sa.ScalarSelect[_Value]:
-    """PostgreSQL plans without the value. Otherwise it looks up how many rows had it when it last counted. For none, it
-    takes any index, and passes 100,000 rows of a flood on the way to one."""
+    """A value that PostgreSQL does not see when it plans. If it sees one that no row had when it last counted, it takes
+    any index, and may pass 100,000 rows of a flood on the way to one row."""
     return sa.select(value).scalar_subquery()
 
 
