@@ -18,7 +18,8 @@ def rename_account(
 
     Stop kling-receiver first. The bucket does not change: all keys stay, and existing manifests keep the old name.
     So set KLING_ACCOUNT_FORMER_NAMES. You cannot merge two accounts. If a run is interrupted, run it again: it renames
-    OLD, or says that it is renamed already. Exit status 1 if the ledger does not know OLD or already has NEW.
+    OLD, or says that it is renamed already. In all other cases exit status 1 if the ledger does not know OLD or already
+    has NEW.
 
     \b
     Example: KLING_ACCOUNT is now team-eu
