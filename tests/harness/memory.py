@@ -9,12 +9,12 @@ _FOLDER = pathlib.Path("/dev/shm")  # noqa: S108 -- each file and folder in it g
 
 
 def keep_temporary_files_in_memory() -> None:
-    """Let temporary folders of this process and its children be in memory; otherwise they stay where they are.
+    """Let temporary folders of this process and its children be in memory, unless TMPDIR says where they are.
 
     The programs still call fsync, so nothing that a test sees changes: no test cuts the power of the machine. Those of
     a loss of power keep a record of what was written and synced.
     """
-    if _FOLDER.is_dir() and _has_room() and _takes_attributes():
+    if "TMPDIR" not in os.environ and _FOLDER.is_dir() and _has_room() and _takes_attributes():
         os.environ["TMPDIR"] = str(_FOLDER)
         tempfile.tempdir = None  # it is chosen anew when it is asked for
 
