@@ -58,7 +58,7 @@ def unswept(families: Sequence[str], *, ignored: Sequence[str] = ()) -> list[str
 
 
 def known_to(ledger: Ledger, *, account: str) -> Callable[[Sequence[str]], Set[str]]:
-    """Which of some ids the ledger knows, or has forgotten as it was told to."""
+    """Returns a function that picks, from ids of tasks, those that the ledger knows or that `forget` removed."""
 
     def known(ids: Sequence[str]) -> Set[str]:
         found: set[str] = set()

@@ -1,7 +1,7 @@
 """The list of one family that no sweep reads, as a look reads it: from its newest end, page by page.
 
-A look begins with the largest pages that the API documents. After a failure it begins anew with smaller ones: an API
-may be unable to answer with so many rows. Failed queries count towards the bound too.
+A look begins with the largest pages that the API documents. After a failure it begins anew with smaller ones, because
+a large page may be the cause. Failed queries count towards the bound too.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ QUERIES_MAX = 20
 """For each list and look. These show 10,000 rows. If the list runs oldest first they show fewer, because its last
 page must be found."""
 ROWS = (PAGE_ROWS, 100, 20)
-"""The number of rows to ask for, after so many failures."""
+"""The rows of a page: at first, after one failure, after two."""
 
 
 class _QueriesSpent(Exception):

@@ -59,7 +59,7 @@ class Reader:
         self._next_look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_on)
 
     def sent(self, count: int) -> None:
-        """So many bytes are on their way to the client, which may take them much later."""
+        """Count bytes that were sent. The client may take them much later."""
         self._sent_bytes += count
 
     def look(self) -> None:

@@ -3,9 +3,9 @@
 1. Kling is asked first, and its answer counts. It is recorded before the client gets it (`recorder`), so the first
    `succeed` that a client sees has links. If the ledger cannot record it within a second, new tasks keep Kling's URLs,
    and the answer is counted (`recording`).
-2. A task that Kling does not show, for whatever reason, is answered from the bucket if it is archived
-   (`archive_answers`). After 3 s without an answer the bucket is tried as well. If it cannot be read, Kling's "not
-   found" is withheld, because the client would believe it.
+2. If Kling does not show a task that is archived, the answer comes from the bucket (`archive_answers`). If Kling has
+   not answered after 3 s, the bucket is tried as well. If the bucket cannot be read, Kling's "not found" is withheld,
+   because the client would believe it.
 3. Equal queries of one client within a second share one answer. No answer is shared between clients.
 
 The account's limiter does not apply: clients spend Kling's rate nearly as they would without the gateway

@@ -127,6 +127,6 @@ class TimedRecorder:
             return await calls.run(call, seconds=seconds)
         except TimeoutError:
             _log.warning("gateway.unrecorded", account=account, cause="the ledger took too long")
-        except Exception as error:  # noqa: BLE001 -- Kling has answered: whatever we cannot do with it, the client gets it
+        except Exception as error:  # noqa: BLE001 -- the client gets Kling's answer, recorded or not
             _log.warning("gateway.unrecorded", account=account, cause=str(error), exc_info=error)
         return None

@@ -194,12 +194,17 @@ def test_a_family_whose_newest_tasks_have_all_just_ended_is_seen(
     assert len(look(engine, loop, after_seconds=0)) == 1
 
 
-def test_a_lost_callback_behind_many_good_ones_is_seen(engine: Engine, loop: SweepLoop) -> None:
-    lost = engine.sim.create_task(family=OTHER, status="succeed")
+def bury_under_good_tasks(engine: Engine) -> None:
+    """Fifty tasks whose callbacks came, newer than what the list has shown: more than two of its pages."""
     for _ in range(50):
         engine.clock.advance(seconds=60)
         engine.succeeded(family=OTHER)
     engine.sim.switches.list_page_rows_max = 20
+
+
+def test_a_lost_callback_behind_many_good_ones_is_seen(engine: Engine, loop: SweepLoop) -> None:
+    lost = engine.sim.create_task(family=OTHER, status="succeed")
+    bury_under_good_tasks(engine)
 
     (problem,) = look(engine, loop)
 
@@ -213,10 +218,7 @@ def test_a_task_that_was_running_at_the_look_before_is_judged_by_the_next(
     assert look(engine, loop) == []
     engine.clock.advance(seconds=LOOK_SECONDS)
     engine.sim.succeed(running)
-    for _ in range(50):
-        engine.clock.advance(seconds=60)
-        engine.succeeded(family=OTHER)
-    engine.sim.switches.list_page_rows_max = 20
+    bury_under_good_tasks(engine)
 
     (problem,) = look(engine, loop)
 

@@ -42,10 +42,10 @@ def test_of_clients_with_different_urls_none_is_told(desk: Desk) -> None:
     assert "task.doubted" in [line["event"] for line in desk.shown()["history"]]
 
 
-@pytest.mark.parametrize("without_url", ["nobody to be told", "Kling tells the client"])
+@pytest.mark.parametrize("without_url", ["no client to tell", "Kling tells the client"])
 def test_a_create_without_our_url_may_have_made_the_task_as_well(desk: Desk, without_url: str) -> None:
     begin(desk)
-    if without_url == "nobody to be told":
+    if without_url == "no client to tell":
         begin(desk, create("r-2", None))
     else:
         desk.ledger.gateway_creates.abandon(create("r-2"))
